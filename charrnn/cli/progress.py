@@ -1,0 +1,118 @@
+"""What a person sees of a training: a bar on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+from charrnn.cli.output import note
+from charrnn.trainer import Listener, Report, Trainer
+
+LINE_SECONDS = 10.0
+REFRESH_SECONDS = 0.2
+
+
+def duration(seconds: float) -> str:
+    """A length of time as a clock shows it.
+
+    >>> duration(75), duration(3675)
+    ('1:15', '1:01:15')
+    """
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}" if hours else f"{minutes}:{left:02d}"
+
+
+class Watcher(Listener):
+    """Shows nothing, but remembers the losses: training's smoothed, validation's last."""
+
+    def __init__(self) -> None:
+        self._train = self._val = math.nan
+
+    def _summary(self, trainer: Trainer) -> str:
+        loss = float(trainer.loss)
+        self._train = loss if math.isnan(self._train) else 0.9 * self._train + 0.1 * loss
+        plan = trainer.plan
+        epoch = plan.progress.step / plan.steps_per_epoch
+        val = "" if math.isnan(self._val) else f" val {self._val:.3f}"
+        speed = plan.characters_per_second
+        shown = f"{speed / 1000:.1f}k" if speed >= 1000 else f"{speed:.0f}"
+        return f"epoch {epoch:.2f} train {self._train:.3f}{val} {shown} char/s"
+
+    def evaluated(self, report: Report) -> None:
+        """Remembers the validation loss."""
+        if report.val_loss is not None:
+            self._val = report.val_loss
+
+    def close(self) -> None:
+        """Takes from the screen what should not stay."""
+
+
+class Lines(Watcher):
+    """A line now and then, without control characters: for logs and pipes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._due = time.monotonic() + LINE_SECONDS
+
+    def stepped(self, trainer: Trainer) -> None:
+        """Prints a line if the last one is long ago."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + LINE_SECONDS
+        left = trainer.plan.seconds_left
+        rest = "" if left is None else f", {duration(left)} left"
+        note(f"step {trainer.progress.step}: {self._summary(trainer)}{rest}")
+
+    def evaluated(self, report: Report) -> None:
+        """Prints the evaluation."""
+        super().evaluated(report)
+        val = "" if report.val_loss is None else f", validation {report.val_loss:.4f} nats/char"
+        note(f"step {report.step}: evaluated: train {report.train_loss:.4f}{val}")
+
+
+class Bar(Watcher):
+    """A tqdm bar over the training, redrawn a few times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(
+            total=1.0,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="{percentage:3.0f}%|{bar}| {desc}",
+        )
+        self._due = 0.0
+        self._text = ""
+
+    def stepped(self, trainer: Trainer) -> None:
+        """Redraws, not more often than eyes follow."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + REFRESH_SECONDS
+        left = trainer.plan.seconds_left
+        self._text = self._summary(trainer) + ("" if left is None else f" {duration(left)}")
+        self._bar.n = trainer.plan.done
+        self._bar.set_description_str(self._text)
+
+    def evaluating(self, share: float) -> None:
+        """Says that the model is being evaluated."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + REFRESH_SECONDS
+            self._bar.set_description_str(f"{self._text} [evaluating {share:.0%}]")
+
+    def close(self) -> None:
+        """Takes the bar off the screen."""
+        self._bar.close()
+
+
+def choose_listener(*, quiet: bool) -> Watcher:
+    """A bar on a terminal, lines elsewhere, nothing where quiet is asked for."""
+    if quiet or sys.stderr is None:
+        return Watcher()
+    return Bar() if sys.stderr.isatty() else Lines()

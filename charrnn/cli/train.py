@@ -1,0 +1,179 @@
+"""``charrnn train``: learn a text."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from charrnn.cli.options import Duration, given, quiet_option, setting
+from charrnn.config import (
+    Cell,
+    CorpusConfig,
+    Device,
+    ModelConfig,
+    Newlines,
+    Precision,
+    TokenizerKind,
+    TrainingConfig,
+    from_mapping,
+)
+
+if TYPE_CHECKING:
+    from charrnn.trainer import Trainer
+
+
+@click.command()
+@click.argument("corpus", nargs=-1)
+@click.option(
+    "-o", "--output-dir", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where to write the run.  [default: runs/NAME, after the corpus]",
+)  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with the run, exactly where it stopped.")
+@click.option("--force", is_flag=True, help="Replace the run that is there.")
+@setting(TrainingConfig, "time", "--time", "--max-time", type=Duration(), shown="3m")
+@setting(TrainingConfig, "epochs", type=float)
+@setting(TrainingConfig, "steps", "--steps", "--max-steps", type=int)
+@setting(ModelConfig, "cell", type=Cell)
+@setting(ModelConfig, "num_layers")
+@setting(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size")
+@setting(ModelConfig, "embedding_size")
+@setting(ModelConfig, "dropout")
+@setting(TrainingConfig, "lr", "--lr", "--learning-rate")
+@setting(TrainingConfig, "matrix_lr")
+@setting(TrainingConfig, "optimizer", type=click.Choice(["muon", "adamw"]))
+@setting(TrainingConfig, "batch_size")
+@setting(TrainingConfig, "seq_length", "--seq-length", "--bptt")
+@setting(TrainingConfig, "clip")
+@setting(TrainingConfig, "weight_decay")
+@setting(TrainingConfig, "warmup")
+@setting(TrainingConfig, "seed", "-s", "--seed", type=int)
+@setting(CorpusConfig, "val_fraction")
+@setting(CorpusConfig, "tokenizer", type=TokenizerKind)
+@setting(CorpusConfig, "min_count")
+@setting(CorpusConfig, "encoding")
+@setting(CorpusConfig, "newlines", type=Newlines)
+@setting(TrainingConfig, "device", type=Device)
+@setting(TrainingConfig, "precision", type=Precision)
+@setting(TrainingConfig, "threads", type=int)
+@setting(TrainingConfig, "eval_every", type=int)
+@setting(TrainingConfig, "save_every", type=Duration())
+@quiet_option
+@click.pass_context
+def train(
+    context: click.Context,
+    /,
+    corpus: tuple[str, ...],
+    output_dir: Path | None,
+    resume: bool,
+    force: bool,
+    quiet: bool,
+    **settings: Any,
+) -> int:
+    """Learn to write like CORPUS: files, directories, .gz .bz2 .xz, or - for stdin."""
+    if resume and force:
+        raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
+    from charrnn.cli.output import note
+    from charrnn.session import Request, open_training
+
+    request = Request(
+        paths=corpus,
+        directory=output_dir,
+        corpus=from_mapping(CorpusConfig, settings),
+        model=from_mapping(ModelConfig, settings),
+        training=from_mapping(TrainingConfig, settings),
+        resume=resume,
+        force=force,
+        given=frozenset(given(context)),
+    )
+    trainer = open_training(request)
+    note(describe(trainer), quiet=quiet)
+    if trainer.finished:
+        note(f"{trainer.directory}: finished already; nothing to resume", quiet=quiet)
+        return 0
+    stopped_by = run(trainer, quiet=quiet)
+    if stopped_by is not None:
+        command = ["charrnn", "train", *corpus, "--resume"]
+        if output_dir is not None:
+            command += ["--output-dir", str(output_dir)]
+        note(f"saved at step {trainer.progress.step}; go on with: {shlex.join(command)}")
+        return 128 + stopped_by
+    for line in result_lines(trainer):
+        click.echo(line)
+    return 0
+
+
+def run(trainer: Trainer, *, quiet: bool) -> int | None:
+    """Trains to the end, or until a signal asks to stop; returns that signal's number.
+
+    The first Ctrl-C (or SIGTERM) saves and stops, a second one quits at once.
+    """
+    from charrnn.cli.progress import choose_listener
+    from charrnn.trainer import Interrupted
+
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+        trainer.stopping = True
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    listener = choose_listener(quiet=quiet)
+    try:
+        trainer.run(listener)
+    except Interrupted:
+        return received[0]
+    finally:
+        listener.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return None
+
+
+def describe(trainer: Trainer) -> str:
+    """What is being learnt, with what, in a few lines."""
+    corpus, config, streams = trainer.corpus, trainer.model.config, trainer.streams
+    files = f" in {corpus.files} files" if corpus.files > 1 else ""
+    skipped = f", {corpus.skipped} files skipped (hidden, empty or not text)" if corpus.skipped else ""
+    unit = "bytes" if corpus.tokenizer.kind == "byte" else "characters"
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    lines = [
+        f"text: {corpus.characters:,} {unit}{files}, {corpus.tokenizer.size} different{skipped}",
+        f"model: {config.num_layers} x {config.hidden_size} {config.cell.upper()}, "
+        f"{parameters:,} parameters, on {trainer.machine.device.type} in {trainer.machine.precision}",
+    ]
+    wanted = trainer.config
+    if (streams.batch, streams.time) != (wanted.batch_size, wanted.seq_length):
+        lines.append(
+            f"a short text: {streams.batch} streams of {streams.time} characters a step, "
+            f"instead of {wanted.batch_size} of {wanted.seq_length}"
+        )
+    if trainer.progress.step:
+        lines.append(f"resumed at step {trainer.progress.step}")
+    lines.append(f"seed {wanted.seed}, run {trainer.directory}")
+    return "\n".join(lines)
+
+
+def result_lines(trainer: Trainer) -> list[str]:
+    """Where the model is, how good it is, and how to use it."""
+    from charrnn.checkpoint import MODEL_FILE
+    from charrnn.runs import run_name
+
+    path = trainer.directory / MODEL_FILE
+    progress = trainer.progress
+    assert progress.best is not None
+    split = "validation" if len(trainer.corpus.validation) else "training"
+    return [
+        f"model       {path}",
+        f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
+        f"(step {progress.best_step} of {progress.step})",
+        f"sample      charrnn sample -m {shlex.quote(run_name(path))}",
+    ]

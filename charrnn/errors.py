@@ -1,0 +1,49 @@
+"""One family of exceptions; every message names what is wrong and what to do about it.
+
+The command line prints the message on one line and exits with ``status``: 1 for input that cannot be
+used, 2 for a command that cannot mean anything.
+"""
+
+from __future__ import annotations
+
+
+class CharrnnError(Exception):
+    """Whatever a user can cause and put right; never a bug of ours."""
+
+    status = 1
+
+
+class ConfigError(CharrnnError):
+    """A setting lies outside its range, or contradicts another one."""
+
+    status = 2
+
+
+class CorpusError(CharrnnError):
+    """A text cannot be found, read or decoded, or is too small to learn from."""
+
+
+class ModelFileError(CharrnnError):
+    """A model or state file is missing, damaged, of another version, or not what it claims."""
+
+
+class RunError(CharrnnError):
+    """A run directory is in the way, or does not fit what was asked of it."""
+
+
+class UnknownCharacterError(CharrnnError):
+    """A text holds a character that the vocabulary does not.
+
+    Attributes:
+        character: the first such character.
+        position: its place in the text, counted in characters from 0.
+    """
+
+    def __init__(self, character: str, position: int) -> None:
+        self.character = character
+        self.position = position
+        shown = character if character.isprintable() else ascii(character)[1:-1]
+        super().__init__(
+            f"the model never saw {shown} (U+{ord(character):04X}), at position {position}; "
+            "leave it out, or train with --min-count to have an unknown symbol"
+        )

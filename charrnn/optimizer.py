@@ -1,0 +1,142 @@
+"""Muon for the layers' matrices, AdamW for the rest, one schedule for both."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from charrnn.config import TrainingConfig
+from charrnn.model import CharRNN, parameters_by_name
+
+# The quintic whose iteration drives all singular values towards 1 from anywhere in (0, 1]
+# (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024).
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype, iterations: int = 5) -> Tensor:
+    """The nearest matrices with singular values near 1 (0.7 to 1.2), by Newton-Schulz iteration.
+
+    Args:
+        matrices: (count, rows, columns).
+        dtype: of the products; bfloat16 is exact enough.
+        iterations: how many; 5 suffice.
+
+    Returns:
+        (count, rows, columns) in float32.
+    """
+    a, b, c = QUINTIC
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    X = matrices.to(dtype)
+    X = X.mT if tall else X  # products with the smaller side
+    X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = X @ X.mT  # (count, smaller, smaller)
+        X = a * X + (b * gram + c * gram @ gram) @ X
+    result: Tensor = (X.mT if tall else X).float()
+    return result
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are orthogonalized: every direction of a matrix learns at the same rate.
+
+    A layer's matrix stacks one block of rows for each gate; each block is a map of its own and is
+    orthogonalized by itself. Blocks of one shape, of whatever layer, go through the iteration together.
+
+    Args:
+        parameters: matrices (blocks * hidden, columns).
+        hidden: rows of a block.
+        lr: the step's size.
+        momentum: Nesterov's.
+        weight_decay: decoupled.
+        dtype: of the iteration's products.
+    """
+
+    def __init__(
+        self,
+        parameters: list[Tensor],
+        hidden: int,
+        *,
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._hidden, self._dtype = hidden, dtype
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every parameter from its gradient."""
+        assert closure is None
+        for group in self.param_groups:
+            by_width: dict[int, list[Tensor]] = {}
+            for parameter in group["params"]:
+                by_width.setdefault(parameter.shape[1], []).append(parameter)
+            for width, parameters in by_width.items():
+                self._step_together(parameters, width, group)
+
+    def _step_together(self, parameters: list[Tensor], width: int, group: dict[str, Any]) -> None:
+        lr, momentum = group["lr"], group["momentum"]
+        directions = []
+        for parameter in parameters:
+            assert parameter.grad is not None
+            state = self.state[parameter]
+            if not state:
+                state["momentum"] = torch.zeros_like(parameter)
+            average = state["momentum"].lerp_(parameter.grad, 1 - momentum)
+            directions.append(parameter.grad.lerp(average, momentum))
+        blocks = torch.cat(directions).view(-1, self._hidden, width)  # (blocks, hidden, width)
+        updates = orthogonalize(blocks, self._dtype).view(-1, width)
+        scale = math.sqrt(max(1.0, self._hidden / width))  # the same change of activations, any shape
+        pieces = torch.split(updates, [len(parameter) for parameter in parameters])
+        for parameter, update in zip(parameters, pieces, strict=True):
+            parameter.mul_(1 - lr * group["weight_decay"]).add_(update, alpha=-lr * scale)
+
+
+def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
+    """The optimizers of a model, each group with its peak rate under ``peak``.
+
+    Muon, or AdamW where the config says so, moves the layers' matrices; AdamW (Loshchilov & Hutter, 2019)
+    the embedding, the output and the biases, which are not decayed.
+    """
+    named = parameters_by_name(model)
+    matrices = [p for name, p in named.items() if name.startswith("layers.") and p.ndim == 2]
+    tables = [p for name, p in named.items() if not name.startswith("layers.") and p.ndim == 2]
+    biases = [p for p in named.values() if p.ndim == 1]
+    optimizers: list[torch.optim.Optimizer] = []
+    if config.optimizer == "muon":
+        muon = Muon(
+            matrices,
+            model.config.hidden_size,
+            lr=config.matrix_lr,
+            weight_decay=config.weight_decay,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+        )
+        optimizers.append(muon)
+    else:
+        tables += matrices
+    groups = [
+        {"params": tables, "weight_decay": config.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    optimizers.append(torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def rate_at(progress: float, config: TrainingConfig) -> float:
+    """The share of the peak rate at ``progress`` from 0 to 1: linear warm-up, then cosine to the floor.
+
+    >>> config = TrainingConfig(warmup=0.1, floor=0.02)
+    >>> [round(rate_at(p, config), 2) for p in (0.05, 0.1, 0.55, 1.0)]
+    [0.5, 1.0, 0.51, 0.02]
+    """
+    if progress < config.warmup:
+        return progress / config.warmup
+    along = (min(progress, 1.0) - config.warmup) / (1 - config.warmup)
+    return config.floor + (1 - config.floor) * (1 + math.cos(math.pi * along)) / 2

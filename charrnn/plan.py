@@ -1,0 +1,123 @@
+"""How a training is laid out: how much of it is done, and when to evaluate.
+
+With --steps and --epochs the plan follows from the numbers alone, so that it can be repeated. With --time
+it follows from the clock and the measured speed, so that the rate reaches its floor, and the last
+evaluation its end, as the time runs out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from charrnn.config import TrainingConfig
+
+MEASURED_STEPS = 20  # before the cost of a step is known well enough to plan with
+EVALUATIONS = 20  # at most, over a training
+EVALUATION_SHARE = 0.05  # of the training's arithmetic that evaluations may cost
+FORWARD_SHARE = 1 / 3  # of a training step's arithmetic that a forward pass is
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a training has seen so far; saved with its state.
+
+    Attributes:
+        step: optimizer steps made.
+        seconds: spent training and evaluating, over all sessions.
+        evaluated: the step of the last evaluation.
+        best: the least validation loss, nats a character; None before the first.
+        best_step: where that was.
+        loss_sum, loss_count: of the training losses since the last evaluation.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    evaluated: int = 0
+    best: float | None = None
+    best_step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+
+class Plan:
+    """The layout of one training, and its clock.
+
+    Attributes:
+        progress: what has been seen so far.
+        total_steps: how many steps there will be; None where only the clock knows.
+        window: characters in a step.
+    """
+
+    def __init__(self, config: TrainingConfig, window: int, steps_per_epoch: int, validation: int) -> None:
+        self._config, self._validation = config, validation
+        self.window, self.steps_per_epoch = window, steps_per_epoch
+        self.progress = Progress()
+        self.total_steps = config.steps
+        if config.epochs is not None:
+            self.total_steps = max(1, round(config.epochs * steps_per_epoch))
+        # This session's speed; a resumed training may have moved to another machine.
+        self._measured_steps, self._measured_seconds = 0, 0.0
+        self._evaluation_seconds: float | None = None
+
+    def stepped(self, seconds: float) -> None:
+        """Counts a step's time; the session's first pays for torch's set-up and does not tell speed."""
+        self.progress.seconds += seconds
+        if self._measured_steps or self._measured_seconds:
+            self._measured_seconds += seconds
+            self._measured_steps += 1
+        else:
+            self._measured_seconds = 1e-9
+
+    def evaluated(self, seconds: float) -> None:
+        """Counts an evaluation's time."""
+        self.progress.seconds += seconds
+        self._evaluation_seconds = seconds
+
+    @property
+    def done(self) -> float:
+        """How much of the training is behind, from 0 to 1, the last evaluation's time set aside."""
+        if self.total_steps is not None:
+            return min(1.0, self.progress.step / self.total_steps)
+        assert self._config.time is not None
+        reserve = self._evaluation_seconds
+        if reserve is None:
+            reserve = FORWARD_SHARE * (self._step_seconds or 0.0) * self._validation / self.window
+        available = self._config.time - min(reserve, self._config.time / 4)
+        return min(1.0, self.progress.seconds / available)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The time to the end, as far as it can be foreseen."""
+        if self._config.time is not None:
+            return max(0.0, self._config.time - self.progress.seconds)
+        cost = self._step_seconds
+        assert self.total_steps is not None
+        return None if cost is None else cost * (self.total_steps - self.progress.step)
+
+    @property
+    def characters_per_second(self) -> float:
+        """Training speed in this session, evaluations apart; 0 before it is known."""
+        cost = self._step_seconds
+        return self.window / cost if cost else 0.0
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether it is time to evaluate: EVALUATIONS in all, fewer where they would cost too much."""
+        interval = self._config.eval_every or self._interval()
+        return interval is not None and self.progress.step - self.progress.evaluated >= interval
+
+    def _interval(self) -> int | None:
+        total: float | None = self.total_steps
+        if total is None:
+            cost = self._step_seconds
+            if cost is None or self._measured_steps < MEASURED_STEPS:
+                return None
+            assert self._config.time is not None
+            total = self._config.time / cost
+        cheap = FORWARD_SHARE * self._validation / self.window / EVALUATION_SHARE
+        return max(1, math.ceil(total / EVALUATIONS), math.ceil(cheap))
+
+    @property
+    def _step_seconds(self) -> float | None:
+        return self._measured_seconds / self._measured_steps if self._measured_steps else None

@@ -1,0 +1,79 @@
+"""Run directories: where a training writes, and which model a command means."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from charrnn.checkpoint import MODEL_FILE, STATE_FILE
+from charrnn.errors import ModelFileError, RunError
+
+RUNS = Path("runs")
+LOG_FILE = "log.jsonl"
+OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
+
+
+def find_model(name: str | None) -> Path:
+    """The model file that ``--model`` means: a file, a run directory, or the name of a run under runs/.
+
+    Without a name: $CHARRNN_MODEL, else the run under runs/ whose model is newest.
+
+    Raises:
+        ModelFileError: there is none.
+    """
+    name = name or os.environ.get("CHARRNN_MODEL") or None
+    if name is None:
+        return _newest_model()
+    for path in (Path(name), RUNS / name):
+        if path.is_dir():
+            if not (path / MODEL_FILE).exists():
+                raise ModelFileError(f"{path}: no {MODEL_FILE} in this directory (yet)")
+            return path / MODEL_FILE
+        if path.exists():
+            return path
+    raise ModelFileError(f"{name}: no such model file, run directory, or run under {RUNS}/")
+
+
+def _newest_model() -> Path:
+    found = []
+    for path in RUNS.glob(f"*/{MODEL_FILE}"):
+        with contextlib.suppress(OSError):
+            found.append((path.stat().st_mtime_ns, path))
+    if not found:
+        raise ModelFileError(
+            f"no model under {RUNS}/; train one (charrnn train TEXT) or name one with --model"
+        )
+    return max(found)[1]
+
+
+def prepare_run(directory: Path, *, force: bool) -> None:
+    """Makes the directory of a new run; ``force`` removes a former run's files from it, nothing else.
+
+    Raises:
+        RunError: it holds something and ``force`` is not set, or it cannot be made.
+    """
+    try:
+        occupied = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+        if occupied and not force:
+            raise RunError(
+                f"{directory}: exists; go on with --resume, replace it with --force, "
+                "or write elsewhere with --output-dir"
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
+    for name in OURS:
+        (directory / name).unlink(missing_ok=True)
+
+
+def run_name(model: Path) -> str:
+    """The shortest name by which ``find_model`` finds this file.
+
+    >>> run_name(Path("runs/shakespeare/model.safetensors")), run_name(Path("old/m.safetensors"))
+    ('shakespeare', 'old/m.safetensors')
+    """
+    if model.name == MODEL_FILE:
+        directory = model.parent
+        return directory.name if directory.parent == RUNS else str(directory)
+    return str(model)

@@ -1,0 +1,141 @@
+"""From a command's settings to a trainer that is ready to run: a new training, or one that goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig, draw_seed
+from charrnn.corpus import Corpus, corpus_name, read_corpus
+from charrnn.device import choose_machine
+from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.runs import RUNS, prepare_run
+from charrnn.tokenizer import tokenizer_from
+from charrnn.trainer import Trainer
+from charrnn.training_state import SavedTraining, load_training, restore_training
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a training is asked to be.
+
+    Attributes:
+        paths: the corpus; may be empty on resuming, where the run knows its own.
+        directory: where to write; runs/NAME after the corpus if None.
+        corpus, model, training: the settings.
+        resume: whether to go on with the run in the directory.
+        force: whether a run that is there may be replaced.
+        given: the settings that were asked for by name; on resuming they must agree with the run's.
+    """
+
+    paths: Sequence[str]
+    directory: Path | None
+    corpus: CorpusConfig
+    model: ModelConfig
+    training: TrainingConfig
+    resume: bool = False
+    force: bool = False
+    given: frozenset[str] = frozenset()
+
+
+def run_directory(request: Request) -> Path:
+    """Where the run is or will be.
+
+    Raises:
+        ConfigError: neither a corpus nor a directory is named.
+    """
+    if request.directory is not None:
+        return request.directory
+    if not request.paths:
+        raise ConfigError("name a corpus: a file, a directory, or - for stdin")
+    return RUNS / corpus_name(request.paths[0])
+
+
+def open_training(request: Request) -> Trainer:
+    """A trainer for the request, nothing trained yet, or restored to where its run stopped.
+
+    A new run's directory is made only when its corpus could be read.
+
+    Raises:
+        CharrnnError: whatever is wrong with the corpus, the settings, the directory or the state.
+    """
+    directory = run_directory(request)
+    if request.resume:
+        return _resume(request, directory)
+    if not request.paths:
+        raise ConfigError("name a corpus: a file, a directory, or - for stdin")
+    if not request.force:
+        _refuse_occupied(directory)
+    training = request.training
+    machine = choose_machine(training.device, training.precision, training.threads)
+    if training.seed is None:
+        training = dataclasses.replace(training, seed=draw_seed(os.urandom))
+    corpus = read_corpus(request.paths, request.corpus)
+    _check_size(corpus)
+    trainer = Trainer(corpus, request.model, training, machine, directory)
+    prepare_run(directory, force=request.force)
+    return trainer
+
+
+def _refuse_occupied(directory: Path) -> None:
+    """Says so before a long corpus is read, not after."""
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        prepare_run(directory, force=False)
+
+
+def _check_size(corpus: Corpus) -> None:
+    if corpus.train_size < 3:
+        raise CorpusError(
+            f"{', '.join(corpus.paths)}: {corpus.characters} character"
+            f"{'s' if corpus.characters != 1 else ''} to learn from is too few; give more text"
+        )
+
+
+def _resume(request: Request, directory: Path) -> Trainer:
+    saved = load_training(directory)
+    _check_agreement(request, saved)
+    paths = list(request.paths) or list(saved.corpus["paths"])
+    if paths == ["-"] and not request.paths:
+        raise RunError(f"{directory}: its corpus came from stdin; pipe it in again and name -")
+    described = {key: saved.corpus[key] for key in _CORPUS_FIELDS if key in saved.corpus}
+    config = CorpusConfig(**described)
+    tokenizer = tokenizer_from(saved.tokenizer)
+    corpus = read_corpus(paths, config, tokenizer)
+    training = saved.training
+    # The arithmetic is part of the result; the number of threads and the cadence of saving are not.
+    machine = choose_machine(training.device, saved.precision, request.training.threads)
+    training = dataclasses.replace(training, save_every=request.training.save_every)
+    trainer = Trainer(corpus, saved.architecture, training, machine, directory)
+    restore_training(trainer, saved)
+    return trainer
+
+
+_CORPUS_FIELDS = ("tokenizer", "min_count", "encoding", "newlines", "val_fraction")
+FREE_ON_RESUME = {"threads", "save_every"}
+
+
+def _check_agreement(request: Request, saved: SavedTraining) -> None:
+    """Refuses a flag that contradicts the run: its settings come from its state.
+
+    Raises:
+        ConfigError: naming both values.
+    """
+    known: dict[str, Any] = {
+        **dataclasses.asdict(saved.training),
+        **dataclasses.asdict(saved.architecture),
+        **saved.corpus,
+    }
+    asked: dict[str, Any] = {
+        **dataclasses.asdict(request.training),
+        **dataclasses.asdict(request.model),
+        **dataclasses.asdict(request.corpus),
+    }
+    for name in sorted(request.given - FREE_ON_RESUME):
+        if name in asked and name in known and asked[name] != known[name]:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} {asked[name]}: this run was begun with {known[name]}; "
+                "leave the flag out, or train anew with --output-dir"
+            )

@@ -1,0 +1,279 @@
+"""Truncated back-propagation through time: the loop, its plan, and all it needs to go on after a stop.
+
+A training is a sequence of steps. Everything that decides its outcome is in its state: weights, both
+optimizers, the hidden state, the generator of the dropout, the step and what was seen so far. Saved at any
+step and restored, it goes on as if nothing had happened, to the last bit on the same machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from charrnn.checkpoint import MODEL_FILE, STATE_FILE, ModelFile, save_model
+from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.corpus import Corpus
+from charrnn.device import Machine
+from charrnn.errors import CharrnnError
+from charrnn.model import CharRNN, State, detach, export_weights
+from charrnn.optimizer import build_optimizers, rate_at
+from charrnn.plan import Plan, Progress
+from charrnn.runs import LOG_FILE
+from charrnn.scoring import score
+from charrnn.streams import Streams, fit_shape
+from charrnn.training_state import save_training
+
+FETCH_EVERY = 20  # steps between waits for an accelerator
+
+
+class Interrupted(Exception):
+    """The user asked to stop; the state is saved."""
+
+
+class Diverged(CharrnnError):
+    """The loss is no longer a number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """One evaluation, as it stands in log.jsonl; losses in nats a character."""
+
+    step: int
+    epoch: float
+    characters: int
+    seconds: float
+    train_loss: float
+    val_loss: float | None
+    bits_per_character: float | None
+    lr: float
+    gradient_norm: float
+    characters_per_second: float
+
+
+class Listener:
+    """Who watches a training: nobody, unless a subclass shows something."""
+
+    def stepped(self, trainer: Trainer) -> None:
+        """Called after every step."""
+
+    def evaluated(self, report: Report) -> None:
+        """Called after every evaluation."""
+
+    def evaluating(self, share: float) -> None:
+        """Called while an evaluation runs, with the share that is done."""
+
+
+class Trainer:
+    """Trains one model on one corpus into one run directory.
+
+    Attributes:
+        plan: how much is done, and what comes when.
+        streams: the training text's windows.
+        hidden: the state that the next window begins with.
+        loss, gradient_norm: of the last step, as tensors that nobody has waited for.
+        stopping: set from outside (a signal handler) to save and stop after the current step.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        model_config: ModelConfig,
+        config: TrainingConfig,
+        machine: Machine,
+        directory: Path,
+    ) -> None:
+        assert config.seed is not None
+        self.corpus, self.config, self.machine = corpus, config.length, machine
+        self.directory = directory
+        self._listener: Listener = Listener()
+        torch.manual_seed(config.seed)
+        self.model = CharRNN(model_config, corpus.tokenizer.size).to(machine.device)
+        shape = fit_shape(corpus.train_size, config.batch_size, config.seq_length)
+        self.streams = Streams(corpus.train, shape, config.seed, machine.device)
+        self.plan = Plan(
+            self.config,
+            shape.batch * shape.time,
+            self.streams.steps_per_epoch,
+            len(corpus.validation),
+        )
+        self.optimizers = build_optimizers(self.model, config, bf16=machine.bf16)
+        self.hidden: State | None = None
+        self.loss = self.gradient_norm = torch.zeros((), device=machine.device)
+        self.stopping = False
+        self._pending: list[Tensor] = []  # losses not yet fetched from the device
+        self._saved_at = time.monotonic()
+
+    @property
+    def progress(self) -> Progress:
+        """What has been seen so far."""
+        return self.plan.progress
+
+    @property
+    def finished(self) -> bool:
+        """Whether the plan is done and evaluated."""
+        return self.plan.done >= 1 and self.progress.evaluated == self.progress.step
+
+    # -- the loop ------------------------------------------------------------------------------------
+
+    def run(self, listener: Listener | None = None) -> None:
+        """Trains to the end of the plan, watched by the listener.
+
+        Raises:
+            Interrupted: ``stopping`` was set; the state is saved.
+            Diverged: the loss is not finite.
+        """
+        self._listener = listener or self._listener
+        self.model.train()
+        while self.plan.done < 1:
+            if self.plan.evaluation_due:
+                self._evaluate()
+            self._timed_step()
+            if self.stopping:
+                self._stop()
+            if time.monotonic() - self._saved_at >= self.config.save_every:
+                self.save()
+        if not self.finished:
+            self._evaluate()
+        self.save()
+
+    def _stop(self) -> None:
+        self.save()
+        raise Interrupted
+
+    def _timed_step(self) -> None:
+        began = time.perf_counter()
+        self._step()
+        self._pending.append(self.loss)
+        if len(self._pending) >= FETCH_EVERY or self.machine.device.type == "cpu":
+            self._collect_losses()  # waits for the device, so that seconds are true
+        self.plan.stepped(time.perf_counter() - began)
+        self._listener.stepped(self)
+
+    def _step(self) -> None:
+        """One window: forward, backward, clip, update."""
+        rate = rate_at(self.plan.done, self.config)
+        inputs, targets = self.streams.window(self.progress.step)  # (time, batch)
+        state = None if self.streams.starts_epoch(self.progress.step) else self.hidden
+        with self.machine.autocast():
+            logits, state = self.model(inputs, state)  # (time, batch, vocabulary)
+        self.hidden = detach(state)
+        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * rate
+            optimizer.step()
+        self.loss = loss.detach()
+        self.progress.step += 1
+
+    def _collect_losses(self) -> None:
+        if not self._pending:
+            return
+        losses = torch.stack(self._pending).tolist()
+        self._pending.clear()
+        for loss in losses:
+            if not math.isfinite(loss):
+                raise Diverged(
+                    f"the loss is {loss} at step {self.progress.step}; "
+                    "start again with a lower --lr or --matrix-lr"
+                )
+            self.progress.loss_sum += loss
+            self.progress.loss_count += 1
+
+    # -- evaluation ----------------------------------------------------------------------------------
+
+    def _evaluate(self) -> None:
+        """Scores the whole validation split, logs it, and keeps the model if it is the best so far."""
+        began = time.perf_counter()
+        self._collect_losses()
+        loss = self._validate()
+        progress = self.progress
+        train_loss = progress.loss_sum / max(1, progress.loss_count)
+        better = loss if loss is not None else train_loss
+        if progress.best is None or better < progress.best:
+            progress.best, progress.best_step = better, progress.step
+            self._save_model(loss, train_loss)
+        self.plan.evaluated(time.perf_counter() - began)
+        progress.evaluated = progress.step
+        progress.loss_sum, progress.loss_count = 0.0, 0
+        report = Report(
+            step=progress.step,
+            epoch=progress.step / self.streams.steps_per_epoch,
+            characters=progress.step * self.plan.window,
+            seconds=progress.seconds,
+            train_loss=train_loss,
+            val_loss=loss,
+            bits_per_character=None if loss is None else loss / math.log(2),
+            lr=self.config.lr * rate_at(self.plan.done, self.config),
+            gradient_norm=float(self.gradient_norm),
+            characters_per_second=self.plan.characters_per_second,
+        )
+        with (self.directory / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(dataclasses.asdict(report)) + "\n")
+        self._listener.evaluated(report)
+
+    def _validate(self) -> float | None:
+        """Nats a character over the whole validation split, in float32; None where it is empty."""
+        ids = self.corpus.validation
+        if len(ids) == 0:
+            return None
+        done = 0
+
+        def on_chunk(scored: int) -> None:
+            nonlocal done
+            done += scored
+            self._listener.evaluating(done / len(ids))
+            if self.stopping:
+                self._stop()  # the evaluation is made anew on resuming
+
+        self.model.eval()
+        try:
+            exact = Machine(self.machine.device, bf16=False)
+            scores = score(self.model, ids, self.corpus.tokenizer.start, exact, on_chunk=on_chunk)
+        finally:
+            self.model.train()
+        return float(-scores.mean(dtype=np.float64))
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def _save_model(self, val_loss: float | None, train_loss: float) -> None:
+        progress = self.progress
+        quality: dict[str, Any] = {"step": progress.step, "train_nats_per_character": train_loss}
+        if val_loss is not None:
+            quality["nats_per_character"] = val_loss
+            quality["bits_per_character"] = val_loss / math.log(2)
+            quality["characters"] = len(self.corpus.validation)
+        model = ModelFile(
+            weights=export_weights(self.model),
+            config=self.model.config,
+            tokenizer=self.corpus.tokenizer,
+            corpus=self.corpus.describe(),
+            training=dataclasses.asdict(self.config)
+            | {
+                "step": progress.step,
+                "seconds": round(progress.seconds, 3),
+                "precision": self.machine.precision,
+                "batch": self.streams.batch,
+                "window": self.streams.time,
+            },
+            quality=quality,
+        )
+        save_model(self.directory / MODEL_FILE, model)
+
+    def save(self) -> None:
+        """Writes all that resuming needs."""
+        self._collect_losses()
+        save_training(self, self.directory / STATE_FILE)
+        self._saved_at = time.monotonic()
