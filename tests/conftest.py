@@ -1,0 +1,193 @@
+"""What many tests need: models with random weights, the command line as a process, a little run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from charrnn.checkpoint import ModelFile, expected_shapes, save_model
+from charrnn.config import Cell, ModelConfig
+from charrnn.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+
+ROOT = Path(__file__).parent.parent
+PLAY = ROOT / "corpora" / "the-bell-under-the-sea.txt"
+SHARED = ROOT.parent / "shared" / "corpora"
+
+ALPHABET = "\n !',-.:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+# What a test's process must not take from whoever runs the tests.
+FOREIGN = ("CHARRNN_MODEL", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "PYTHONWARNINGS")
+
+
+class ModelFactory(Protocol):
+    """Makes models; every argument has a default."""
+
+    def __call__(
+        self,
+        cell: Cell = "lstm",
+        layers: int = 2,
+        hidden: int = 8,
+        embedding: int = 5,
+        vocabulary: str | None = ALPHABET,
+        *,
+        unknown: bool = False,
+        seed: int = 0,
+        scale: float = 0.5,
+    ) -> ModelFile:
+        """A model whose weights are normal with the deviation ``scale``; no vocabulary makes a byte model."""
+
+
+def random_model(
+    cell: Cell = "lstm",
+    layers: int = 2,
+    hidden: int = 8,
+    embedding: int = 5,
+    vocabulary: str | None = ALPHABET,
+    *,
+    unknown: bool = False,
+    seed: int = 0,
+    scale: float = 0.5,
+) -> ModelFile:
+    """A model whose weights are normal with the deviation ``scale``; no vocabulary makes a byte model."""
+    config = ModelConfig(cell, layers, hidden, embedding, dropout=0.0)
+    tokenizer: Tokenizer = ByteTokenizer()
+    if vocabulary is not None:
+        tokenizer = CharTokenizer(vocabulary, unknown=unknown)
+    generator = np.random.default_rng(seed)
+    weights = {
+        name: generator.normal(0, scale, shape).astype(np.float32)
+        for name, shape in expected_shapes(config, tokenizer.size).items()
+    }
+    return ModelFile(weights, config, tokenizer)
+
+
+@pytest.fixture
+def make_model() -> ModelFactory:
+    """The function ``random_model``, for tests that want several models."""
+    return random_model
+
+
+class ModelWriter(Protocol):
+    """Writes models to files."""
+
+    def __call__(self, model: ModelFile | None = None, name: str = "model.safetensors") -> Path:
+        """The path of the file, under the test's own directory; without a model, ``random_model()``."""
+
+
+@pytest.fixture
+def write_model(tmp_path: Path) -> ModelWriter:
+    """A function that writes a model into the test's directory and returns its path."""
+
+    def write(model: ModelFile | None = None, name: str = "model.safetensors") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_model(path, model or random_model())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def model_path(write_model: ModelWriter) -> Path:
+    """The file of one little model."""
+    return write_model()
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a process ended and what it wrote."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def out(self) -> str:
+        """The stdout as text."""
+        return self.stdout.decode()
+
+    @property
+    def err(self) -> str:
+        """The stderr as text."""
+        return self.stderr.decode()
+
+
+class Charrnn(Protocol):
+    """Runs the command ``charrnn`` in a process of its own."""
+
+    def __call__(
+        self,
+        *args: object,
+        input: str | bytes | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 120,
+    ) -> Result:
+        """Runs ``python -m charrnn ARGS`` to its end.
+
+        Args:
+            args: of the command line; whatever they are, their str.
+            input: what stdin holds; without it, stdin is empty.
+            cwd: where; by default the test's own empty directory.
+            env: variables to set beside the inherited ones.
+            timeout: in seconds, after which the test fails.
+        """
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of a test's process."""
+    inherited = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return inherited | dict(extra or {})
+
+
+def run_charrnn(*args: object, cwd: Path, input: str | bytes | None = None, **options: Any) -> Result:
+    """``python -m charrnn ARGS``, waited for."""
+    data = input.encode() if isinstance(input, str) else input
+    done = subprocess.run(
+        command(*args),
+        input=data or b"",
+        capture_output=True,
+        cwd=cwd,
+        env=environment(options.get("env")),
+        timeout=options.get("timeout", 120),
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def command(*args: object) -> list[str]:
+    """The command line that runs charrnn as these tests see it."""
+    return [sys.executable, "-m", "charrnn", *map(str, args)]
+
+
+@pytest.fixture
+def charrnn(tmp_path: Path) -> Charrnn:
+    """Runs ``charrnn`` in the test's own directory."""
+
+    def run(*args: object, cwd: Path | None = None, **options: Any) -> Result:
+        return run_charrnn(*args, cwd=cwd or tmp_path, **options)
+
+    return run
+
+
+# A model that is trained in a second or two on one thread.
+TINY = ("--hidden-size", 32, "--num-layers", 1, "--embedding-size", 16, "--threads", 1)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of the shipped play, trained through the command line; not to be written to."""
+    where = tmp_path_factory.mktemp("trained")
+    directory = where / "run"
+    arguments = ("train", PLAY, "-o", directory, *TINY, "--steps", 150, "--seed", 1, "--batch-size", 8)
+    result = run_charrnn(*arguments, "--seq-length", 32, cwd=where)
+    assert result.status == 0, result.err
+    return directory
