@@ -103,20 +103,29 @@ class Plan:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether it is time to evaluate: EVALUATIONS in all, fewer where they would cost too much."""
-        interval = self._config.eval_every or self._interval()
-        return interval is not None and self.progress.step - self.progress.evaluated >= interval
+        """Whether it is time to evaluate: EVALUATIONS in all, fewer where they would cost too much.
 
-    def _interval(self) -> int | None:
-        total: float | None = self.total_steps
+        None falls so near the end that the last one, which always comes, would say the same.
+        """
+        since = self.progress.step - self.progress.evaluated
+        if self._config.eval_every is not None:
+            return since >= self._config.eval_every
+        total = self._foreseen_steps()
         if total is None:
-            cost = self._step_seconds
-            if cost is None or self._measured_steps < MEASURED_STEPS:
-                return None
-            assert self._config.time is not None
-            total = self._config.time / cost
+            return False
         cheap = FORWARD_SHARE * self._validation / self.window / EVALUATION_SHARE
-        return max(1, math.ceil(total / EVALUATIONS), math.ceil(cheap))
+        interval = max(1, math.ceil(total / EVALUATIONS), math.ceil(cheap))
+        return since >= interval and (1 - self.done) * total > interval / 2
+
+    def _foreseen_steps(self) -> float | None:
+        """How many steps the training will have had, as far as that can be said yet."""
+        if self.total_steps is not None:
+            return self.total_steps
+        cost = self._step_seconds
+        if cost is None or self._measured_steps < MEASURED_STEPS:
+            return None
+        assert self._config.time is not None
+        return self._config.time / cost
 
     @property
     def _step_seconds(self) -> float | None:

@@ -80,6 +80,7 @@ class Trainer:
         streams: the training text's windows.
         hidden: the state that the next window begins with.
         loss, gradient_norm: of the last step, as tensors that nobody has waited for.
+        recent_loss: the mean of the last fifty steps or so, for showing.
         stopping: set from outside (a signal handler) to save and stop after the current step.
     """
 
@@ -109,6 +110,7 @@ class Trainer:
         self.hidden: State | None = None
         self.loss = self.gradient_norm = torch.zeros((), device=machine.device)
         self.stopping = False
+        self.recent_loss = math.nan
         self._pending: list[Tensor] = []  # losses not yet fetched from the device
         self._saved_at = time.monotonic()
 
@@ -189,6 +191,8 @@ class Trainer:
                     f"the loss is {loss} at step {self.progress.step}; "
                     "start again with a lower --lr or --matrix-lr"
                 )
+            first = math.isnan(self.recent_loss)
+            self.recent_loss = loss if first else 0.98 * self.recent_loss + 0.02 * loss
             self.progress.loss_sum += loss
             self.progress.loss_count += 1
 

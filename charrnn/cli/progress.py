@@ -26,20 +26,18 @@ def duration(seconds: float) -> str:
 
 
 class Watcher(Listener):
-    """Shows nothing, but remembers the losses: training's smoothed, validation's last."""
+    """Shows nothing, but remembers the last validation loss."""
 
     def __init__(self) -> None:
-        self._train = self._val = math.nan
+        self._val = math.nan
 
     def _summary(self, trainer: Trainer) -> str:
-        loss = float(trainer.loss)
-        self._train = loss if math.isnan(self._train) else 0.9 * self._train + 0.1 * loss
         plan = trainer.plan
         epoch = plan.progress.step / plan.steps_per_epoch
         val = "" if math.isnan(self._val) else f" val {self._val:.3f}"
         speed = plan.characters_per_second
         shown = f"{speed / 1000:.1f}k" if speed >= 1000 else f"{speed:.0f}"
-        return f"epoch {epoch:.2f} train {self._train:.3f}{val} {shown} char/s"
+        return f"epoch {epoch:.2f} train {trainer.recent_loss:.3f}{val} {shown} char/s"
 
     def evaluated(self, report: Report) -> None:
         """Remembers the validation loss."""
