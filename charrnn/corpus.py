@@ -78,13 +78,16 @@ class Source:
         for chunk in _and_then(self.chunks(), b""):
             if utf8 and (nul := chunk.find(0)) >= 0:
                 raise self._not_text("a NUL byte", offset + nul)
-            pending = len(decoder.getstate()[0])
+            offset += len(chunk)
             try:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 byte = f"byte 0x{error.object[error.start]:02x} is not {config.encoding}"
-                raise self._not_text(byte, offset - pending + error.start) from None
-            offset += len(chunk)
+                # The object ends where the chunk does, but begins anywhere: after a byte-order mark, or
+                # with what the decoder kept of the chunk before.
+                raise self._not_text(byte, offset - len(error.object) + error.start) from None
+            except UnicodeError as error:
+                raise self._not_text(str(error), 0) from None
             yield newlines.decode(text, final=not chunk) if newlines else text
 
     def _not_text(self, what: str, offset: int) -> CorpusError:
