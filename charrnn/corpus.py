@@ -135,6 +135,8 @@ def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
     skipped = 0
     for name in paths:
         path = Path(name)
+        if not name:
+            raise CorpusError("'': a corpus without a name; is a variable of the shell unset?")
         if name == "-":
             sources.append(_spool_stdin())
         elif path.is_dir():
