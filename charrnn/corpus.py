@@ -1,7 +1,7 @@
 """Files, directories, compressed files and stdin become one sequence of ids, in bounded memory.
 
 A corpus is read twice, chunk by chunk: once to count its characters and hash its text, once to encode it.
-What cannot be read twice (stdin) is kept in a temporary file in between.
+What cannot be read twice (stdin, a pipe) is kept in a temporary file in between.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One input: a file, or stdin spooled to a temporary file.
+    """One input: a file, or stdin or a pipe spooled to a temporary file.
 
     Attributes:
         path: where to read.
@@ -143,8 +143,10 @@ def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
             found = _find_in_directory(path, config)
             sources += found.sources
             skipped += found.skipped
-        elif path.exists():
+        elif path.is_file():
             sources.append(Source(path, name))
+        elif path.exists():
+            sources.append(_spool_pipe(path, name))
         else:
             raise CorpusError(f"{name}: no such file or directory")
     return Found(sources, skipped)
@@ -172,11 +174,24 @@ def _spool_stdin() -> Source:
     """Stdin as a file that can be read twice; it is unlinked when the process ends."""
     if sys.stdin is None or sys.stdin.closed:
         raise CorpusError("-: stdin is closed; name a file")
-    spool = tempfile.NamedTemporaryFile(prefix="charrnn-stdin-")  # noqa: SIM115 (lives with _SPOOLS)
+    return _spool(sys.stdin.buffer, "-")
+
+
+def _spool_pipe(path: Path, name: str) -> Source:
+    """A named pipe, or a shell's ``<(command)``, as a file that can be read twice."""
+    try:
+        with path.open("rb") as pipe:
+            return _spool(pipe, name)
+    except OSError as error:
+        raise CorpusError(f"{name}: {error.strerror}") from None
+
+
+def _spool(stream: IO[bytes], name: str) -> Source:
+    spool = tempfile.NamedTemporaryFile(prefix="charrnn-spool-")  # noqa: SIM115 (lives with _SPOOLS)
     _SPOOLS.append(spool)
-    shutil.copyfileobj(sys.stdin.buffer, spool, CHUNK)
+    shutil.copyfileobj(stream, spool, CHUNK)
     spool.flush()
-    return Source(Path(spool.name), "-")
+    return Source(Path(spool.name), name)
 
 
 _SPOOLS: list[Any] = []
@@ -327,6 +342,8 @@ def corpus_name(path: str) -> str:
     """
     if path == "-":
         return "stdin"
+    if Path(path).is_fifo():
+        return "pipe"
     resolved = Path(path).resolve()
     name = resolved.name
     if not resolved.is_dir():
