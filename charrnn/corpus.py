@@ -10,6 +10,7 @@ import bz2
 import codecs
 import contextlib
 import dataclasses
+import errno
 import gzip
 import hashlib
 import io
@@ -315,7 +316,7 @@ def _encode(chunks: Iterator[str | bytes], characters: int, tokenizer: Tokenizer
         ids = np.empty(characters, dtype)
     else:
         with tempfile.TemporaryFile(prefix="charrnn-ids-") as file:
-            file.truncate(characters * dtype.itemsize)
+            _reserve(file.fileno(), characters * dtype.itemsize)
             ids = np.memmap(file, dtype, "r+", shape=(characters,))
     end = 0
     for chunk in chunks:
@@ -332,6 +333,22 @@ def _encode(chunks: Iterator[str | bytes], characters: int, tokenizer: Tokenizer
     if end != characters:
         raise CorpusError(f"{names}: shrank while it was read; try again when it is at rest")
     return ids
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Gives a file its size on the disk: a map over a hole ends the process when the disk is full.
+
+    Raises:
+        OSError: there is no room, naming the directory of temporary files.
+    """
+    os.truncate(descriptor, size)
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot promise
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
 
 
 def corpus_name(path: str) -> str:
