@@ -153,14 +153,14 @@ class Trainer:
 
     def _timed_step(self) -> None:
         began = time.perf_counter()
-        self._step()
+        self.train_step()
         self._pending.append(self.loss)
         if len(self._pending) >= FETCH_EVERY or self.machine.device.type == "cpu":
             self._collect_losses()  # waits for the device, so that seconds are true
         self.plan.stepped(time.perf_counter() - began)
         self._listener.stepped(self)
 
-    def _step(self) -> None:
+    def train_step(self) -> None:
         """One window: forward, backward, clip, update."""
         rate = rate_at(self.plan.done, self.config)
         inputs, targets = self.streams.window(self.progress.step)  # (time, batch)

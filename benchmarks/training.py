@@ -1,0 +1,126 @@
+"""Characters a second in training, ours beside the plain loops of tutorials, in turns in one run.
+
+    python -m benchmarks.training TEXT
+
+Every contestant trains the same network (the default: embedding, 2 x 256 LSTM, output) on the same text in
+the same batches. The plain loop is what a tutorial writes: one ``nn.LSTM`` in float32, with oneDNN, Adam,
+clipping. The slow one calls ``nn.LSTM`` once for every character, as char-rnn.pytorch does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.report import machine, median_ratio, table
+from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.corpus import read_corpus
+from charrnn.device import choose_machine
+from charrnn.streams import Streams
+from charrnn.trainer import Trainer
+
+Step = Callable[[], None]
+
+
+class PlainNetwork(nn.Module):
+    """The network as a tutorial writes it."""
+
+    def __init__(self, config: ModelConfig, vocabulary: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, config.embedding_size)
+        self.lstm = nn.LSTM(
+            config.embedding_size, config.hidden_size, config.num_layers, dropout=config.dropout
+        )
+        self.output = nn.Linear(config.hidden_size, vocabulary)
+
+    def forward(
+        self, ids: Tensor, state: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Logits (time, batch, vocabulary) and the state after ids (time, batch)."""
+        hidden, state = self.lstm(self.embedding(ids), state)
+        return self.output(hidden), state
+
+
+def plain_step(streams: Streams, config: ModelConfig, vocabulary: int, *, by_character: bool) -> Step:
+    """A step of the plain loop, with the state carried; ``by_character`` calls the LSTM once a character."""
+    network = PlainNetwork(config, vocabulary)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    carried: list[tuple[Tensor, Tensor] | None] = [None]
+    steps = iter(range(10**9))
+
+    def step() -> None:
+        inputs, targets = streams.window(next(steps))  # (time, batch)
+        state = carried[0]
+        if by_character:
+            loss = torch.zeros(())
+            for now, then in zip(inputs, targets, strict=True):  # (batch,)
+                logits, state = network(now[None], state)
+                loss = loss + functional.cross_entropy(logits[0], then)
+            loss = loss / len(inputs)
+        else:
+            logits, state = network(inputs, state)
+            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        assert state is not None
+        carried[0] = (state[0].detach(), state[1].detach())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def steps_per_second(step: Step, seconds: float) -> float:
+    """How often a step runs in about so many seconds."""
+    count, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        step()
+        count += 1
+    return count / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    arguments = parser.parse_args()
+
+    corpus = read_corpus([arguments.text], CorpusConfig())
+    where = choose_machine("auto", "auto")
+    with tempfile.TemporaryDirectory() as directory:
+        trainer = Trainer(corpus, ModelConfig(), TrainingConfig(seed=1), where, Path(directory))
+        trainer.model.train()
+        plain = (trainer.streams, trainer.model.config, corpus.tokenizer.size)
+        contestants = {
+            f"charrnn ({where.precision})": trainer.train_step,
+            "plain nn.LSTM loop (fp32)": plain_step(*plain, by_character=False),
+            "nn.LSTM once a character (fp32)": plain_step(*plain, by_character=True),
+        }
+        measured: dict[str, list[float]] = {name: [] for name in contestants}
+        for step in contestants.values():
+            step()
+        for _ in range(arguments.rounds):
+            for name, step in contestants.items():
+                measured[name].append(steps_per_second(step, arguments.seconds))
+    ours = measured[next(iter(contestants))]
+    window = trainer.plan.window
+    rows = [
+        [name, f"{statistics.median(speeds) * window:,.0f}", f"{median_ratio(ours, speeds):.2f}"]
+        for name, speeds in measured.items()
+    ]
+    print(f"{machine()}; {trainer.streams.batch} streams of {trainer.streams.time}\n")
+    print(table(["training loop", "char/s (median)", "charrnn is faster by"], rows))
+
+
+if __name__ == "__main__":
+    main()
