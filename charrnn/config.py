@@ -60,7 +60,7 @@ class CorpusConfig:
         _check_fraction("--val-fraction", self.val_fraction)
         try:
             "".encode(self.encoding)
-        except LookupError:
+        except (LookupError, ValueError):
             raise ConfigError(
                 f"--encoding {self.encoding}: no such encoding; try utf-8, latin-1, cp1252 or utf-16"
             ) from None
