@@ -100,7 +100,7 @@ def load_model(path: Path) -> ModelFile:
     """
     tensors, metadata = _read(path, "model")
     try:
-        config = from_mapping(ModelConfig, metadata["architecture"])
+        config = _architecture(metadata["architecture"])
         tokenizer = tokenizer_from(metadata["tokenizer"])
     except (KeyError, TypeError) as error:
         raise ModelFileError(f"{path}: its description lacks or garbles {error}") from None
@@ -110,11 +110,30 @@ def load_model(path: Path) -> ModelFile:
     # float32 is taken as it is: a copy would double the memory of a large model.
     weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
     rest = {key: metadata.get(key) or {} for key in ("corpus", "training", "quality")}
+    for key, value in rest.items():
+        if not isinstance(value, dict):
+            raise ModelFileError(f"{path}: its description lacks or garbles {key!r}")
     return ModelFile(weights, config, tokenizer, **rest)
 
 
+def _architecture(described: Any) -> ModelConfig:
+    """The network's shape from its JSON, in which 3.0 is no number of layers and neither is true.
+
+    Raises:
+        TypeError: something is not of its type.
+    """
+    if not isinstance(described, dict):
+        raise TypeError("'architecture'")
+    for name, default in dataclasses.asdict(ModelConfig()).items():
+        allowed = (int, float) if isinstance(default, float) else (type(default),)
+        if type(described.get(name, default)) not in allowed:
+            raise TypeError(f"{name!r}: {described[name]!a:.60}")
+    config: ModelConfig = from_mapping(ModelConfig, described)
+    return config
+
+
 def _check_tensors(path: Path, tensors: Tensors, shapes: dict[str, tuple[int, ...]]) -> None:
-    for name in shapes.keys() ^ tensors.keys():
+    for name in sorted(shapes.keys() ^ tensors.keys()):
         expected, found = ("it", "none") if name in shapes else ("no such tensor", "one")
         raise ModelFileError(f"{path}: {name}: expected {expected}, found {found}")
     for name, shape in shapes.items():
@@ -181,8 +200,10 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {})["charrnn"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (KeyError, json.JSONDecodeError):
+    except (KeyError, ValueError, RecursionError):  # ValueError: of JSON, also beyond its decoder's limits
         raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
+    except (TypeError, AttributeError) as error:  # a type that NumPy lacks, as bfloat16
+        raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
     except (SafetensorError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ModelFileError(
