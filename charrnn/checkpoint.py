@@ -198,17 +198,25 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
         raise ModelFileError(f"{path}: no such file; train one, or name another with --model")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {})["charrnn"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (KeyError, ValueError, RecursionError):  # ValueError: of JSON, also beyond its decoder's limits
-        raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
-    except (TypeError, AttributeError) as error:  # a type that NumPy lacks, as bfloat16
-        raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
-    except (SafetensorError, OSError) as error:
+            metadata = _description(path, file, kind)
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except SafetensorError as error:
         reason = str(error).splitlines()[0]
         raise ModelFileError(
             f"{path}: not a whole safetensors file ({reason}); copy it again, or train anew"
         ) from None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (TypeError, AttributeError) as error:  # a type that NumPy lacks, as bfloat16
+        raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
+
+
+def _description(path: Path, file: Any, kind: str) -> dict[str, Any]:
+    """A file's JSON object, once it is known to be of our format and of this kind."""
+    try:
+        metadata = json.loads((file.metadata() or {})["charrnn"])
+    except (KeyError, ValueError, RecursionError):  # ValueError: of JSON, also beyond its decoder's limits
+        raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if found != FORMAT:
         raise ModelFileError(
@@ -216,4 +224,5 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
         )
     if metadata.get("kind") != kind:
         raise ModelFileError(f"{path}: expected a {kind} file, found a {metadata.get('kind')} file")
-    return tensors, metadata
+    checked: dict[str, Any] = metadata
+    return checked
