@@ -77,9 +77,12 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
 
     Raises:
         OSError: the disk is full, or the place cannot be written; what stood there still stands.
+        ModelFileError: ``load_model`` would refuse the file; nothing is written.
     """
     dtype = np.float16 if half else np.float32
-    weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+    with np.errstate(over="ignore"):  # the check below is the one that tells
+        weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+    _check_tensors(path, weights, expected_shapes(model.config, model.tokenizer.size))
     metadata = {
         "format": FORMAT,
         "kind": "model",
@@ -182,7 +185,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk says nothing of where
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
