@@ -118,6 +118,7 @@ class TrainingConfig:
     weight_decay: float = setting(0.01, "Decoupled weight decay of matrices.")
     warmup: float = setting(0.02, "Share of the training in which the rate rises from 0.")
     floor: float = setting(0.02, "Share of the peak rate that is left at the end.")
+    patience: int = setting(8, "Stop after so many evaluations without a better one; 0: never.")
     seed: int | None = setting(None, "Makes a run repeatable; drawn and shown if not given.")
     device: Device = setting("auto", "Where to compute.")
     precision: Precision = setting("auto", "Arithmetic of training; auto picks what pays.")
@@ -135,6 +136,7 @@ class TrainingConfig:
         for name in ("lr", "matrix_lr", "batch_size", "clip", "save_every"):
             _check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
         _check("--seq-length", self.seq_length, self.seq_length >= 2, "at least 2")
+        _check("--patience", self.patience, self.patience >= 0, "0 (never) or greater")
         _check("--weight-decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _check_fraction("--warmup", self.warmup)
         _check_choice("--device", self.device, Device)

@@ -28,7 +28,12 @@ class Progress:
         evaluated: the step of the last evaluation.
         best: the least validation loss, nats a character; None before the first.
         best_step: where that was.
+        best_train: the training loss reported with it.
+        stale: evaluations since the best one.
         loss_sum, loss_count: of the training losses since the last evaluation.
+        skipped: steps not made because their gradient was not finite.
+        skipped_in_a_row: how many of them were the last ones.
+        rate_scale: halved each time a training had to be set back.
     """
 
     step: int = 0
@@ -36,8 +41,13 @@ class Progress:
     evaluated: int = 0
     best: float | None = None
     best_step: int = 0
+    best_train: float = 0.0
+    stale: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    rate_scale: float = 1.0
 
 
 class Plan:
@@ -85,6 +95,11 @@ class Plan:
             reserve = FORWARD_SHARE * (self._step_seconds or 0.0) * self._validation / self.window
         available = self._config.time - min(reserve, self._config.time / 4)
         return min(1.0, self.progress.seconds / available)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all is done, or so many evaluations brought nothing better that the rest is left out."""
+        return self.done >= 1 or 0 < self._config.patience <= self.progress.stale
 
     @property
     def seconds_left(self) -> float | None:

@@ -30,9 +30,11 @@ from charrnn.plan import Plan, Progress
 from charrnn.runs import LOG_FILE
 from charrnn.scoring import score
 from charrnn.streams import Streams, fit_shape
-from charrnn.training_state import save_training
+from charrnn.training_state import load_training, restore_training, save_training
 
 FETCH_EVERY = 20  # steps between waits for an accelerator
+PERSISTENT = 10  # steps in a row without a finite loss, before the training is set back
+SMALLEST_SCALE = 1 / 64  # of the rate, below which setting back is given up
 
 
 class Interrupted(Exception):
@@ -67,6 +69,9 @@ class Listener:
 
     def evaluated(self, report: Report) -> None:
         """Called after every evaluation."""
+
+    def set_back(self, trainer: Trainer) -> None:
+        """Called when losses that were not finite made the training go back to its last saved state."""
 
     def evaluating(self, share: float) -> None:
         """Called while an evaluation runs, with the share that is done."""
@@ -121,8 +126,8 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the plan is done and evaluated."""
-        return self.plan.done >= 1 and self.progress.evaluated == self.progress.step
+        """Whether the plan is done, or patience over, and the model evaluated."""
+        return self.plan.ended and self.progress.evaluated == self.progress.step
 
     # -- the loop ------------------------------------------------------------------------------------
 
@@ -131,13 +136,16 @@ class Trainer:
 
         Raises:
             Interrupted: ``stopping`` was set; the state is saved.
-            Diverged: the loss is not finite.
+            Diverged: losses are not finite, however small the rate.
         """
         self._listener = listener or self._listener
         self.model.train()
-        while self.plan.done < 1:
+        if self.progress.step == 0:
+            self.save()  # from now on there is something to go on from, or back to
+        while not self.plan.ended:
             if self.plan.evaluation_due:
                 self._evaluate()
+                continue
             self._timed_step()
             if self.stopping:
                 self._stop()
@@ -145,7 +153,6 @@ class Trainer:
                 self.save()
         if not self.finished:
             self._evaluate()
-        self.save()
 
     def _stop(self) -> None:
         self.save()
@@ -162,7 +169,6 @@ class Trainer:
 
     def train_step(self) -> None:
         """One window: forward, backward, clip, update."""
-        rate = rate_at(self.plan.done, self.config)
         inputs, targets = self.streams.window(self.progress.step)  # (time, batch)
         state = None if self.streams.starts_epoch(self.progress.step) else self.hidden
         with self.machine.autocast():
@@ -173,12 +179,33 @@ class Trainer:
             optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
-            optimizer.step()
         self.loss = loss.detach()
+        if self._prepare_update():
+            for optimizer in self.optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["peak"] * self.rate
+                optimizer.step()
         self.progress.step += 1
+
+    @property
+    def rate(self) -> float:
+        """The share of the peak learning rates that the next step uses."""
+        return rate_at(self.plan.done, self.config) * self.progress.rate_scale
+
+    def _prepare_update(self) -> bool:
+        """Whether the gradients may be used; what is not finite must not reach weights or hidden state."""
+        finite = torch.isfinite(self.loss + self.gradient_norm)
+        if self.machine.device.type == "cpu":
+            if not finite:
+                self.hidden = None
+            return bool(finite)
+        # An accelerator is not waited for: there the step is made, with gradients of zero.
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad = torch.where(finite, parameter.grad, 0.0)
+        assert self.hidden is not None
+        self.hidden = [tuple(torch.where(finite, part, 0.0) for part in layer) for layer in self.hidden]
+        return True
 
     def _collect_losses(self) -> None:
         if not self._pending:
@@ -187,14 +214,30 @@ class Trainer:
         self._pending.clear()
         for loss in losses:
             if not math.isfinite(loss):
-                raise Diverged(
-                    f"the loss is {loss} at step {self.progress.step}; "
-                    "start again with a lower --lr or --matrix-lr"
-                )
+                self.progress.skipped += 1
+                self.progress.skipped_in_a_row += 1
+                continue
+            self.progress.skipped_in_a_row = 0
             first = math.isnan(self.recent_loss)
             self.recent_loss = loss if first else 0.98 * self.recent_loss + 0.02 * loss
             self.progress.loss_sum += loss
             self.progress.loss_count += 1
+        if self.progress.skipped_in_a_row >= PERSISTENT:
+            self._set_back()
+
+    def _set_back(self) -> None:
+        """Goes back to the last saved state, at half the rate."""
+        now = self.progress
+        if now.rate_scale < SMALLEST_SCALE:
+            raise Diverged(
+                f"the loss is not finite at step {now.step}, even at {now.rate_scale:.3g} of the rate; "
+                "train anew with a lower --lr and --matrix-lr, or with --precision fp32"
+            )
+        restore_training(self, load_training(self.directory))
+        again = self.progress
+        again.rate_scale = min(again.rate_scale, now.rate_scale) / 2
+        again.seconds, again.skipped = now.seconds, now.skipped
+        self._listener.set_back(self)
 
     # -- evaluation ----------------------------------------------------------------------------------
 
@@ -207,8 +250,11 @@ class Trainer:
         train_loss = progress.loss_sum / max(1, progress.loss_count)
         better = loss if loss is not None else train_loss
         if progress.best is None or better < progress.best:
-            progress.best, progress.best_step = better, progress.step
+            progress.best, progress.best_step, progress.stale = better, progress.step, 0
+            progress.best_train = train_loss
             self._save_model(loss, train_loss)
+        else:
+            progress.stale += 1
         self.plan.evaluated(time.perf_counter() - began)
         progress.evaluated = progress.step
         progress.loss_sum, progress.loss_count = 0.0, 0
@@ -220,12 +266,13 @@ class Trainer:
             train_loss=train_loss,
             val_loss=loss,
             bits_per_character=None if loss is None else loss / math.log(2),
-            lr=self.config.lr * rate_at(self.plan.done, self.config),
+            lr=self.config.lr * self.rate,
             gradient_norm=float(self.gradient_norm),
             characters_per_second=self.plan.characters_per_second,
         )
         with (self.directory / LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(json.dumps(dataclasses.asdict(report)) + "\n")
+        self.save()
         self._listener.evaluated(report)
 
     def _validate(self) -> float | None:
@@ -277,7 +324,9 @@ class Trainer:
         save_model(self.directory / MODEL_FILE, model)
 
     def save(self) -> None:
-        """Writes all that resuming needs."""
+        """Writes all that resuming needs; not while losses are not finite, for that is no state to keep."""
         self._collect_losses()
+        if self.progress.skipped_in_a_row:
+            return
         save_training(self, self.directory / STATE_FILE)
         self._saved_at = time.monotonic()

@@ -44,6 +44,13 @@ class Watcher(Listener):
         if report.val_loss is not None:
             self._val = report.val_loss
 
+    def set_back(self, trainer: Trainer) -> None:
+        """Says what happened."""
+        note(
+            f"the loss was not finite; back to step {trainer.progress.step}, "
+            f"at {trainer.progress.rate_scale:g} of the rate"
+        )
+
     def close(self) -> None:
         """Takes from the screen what should not stay."""
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 @setting(TrainingConfig, "clip")
 @setting(TrainingConfig, "weight_decay")
 @setting(TrainingConfig, "warmup")
+@setting(TrainingConfig, "patience")
 @setting(TrainingConfig, "seed", "-s", "--seed", type=int)
 @setting(CorpusConfig, "val_fraction")
 @setting(CorpusConfig, "tokenizer", type=TokenizerKind)
@@ -175,5 +176,31 @@ def result_lines(trainer: Trainer) -> list[str]:
         f"model       {path}",
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
+        f"verdict     {verdict(trainer)}",
         f"sample      charrnn sample -m {shlex.quote(run_name(path))}",
     ]
+
+
+OVERFIT = 0.15  # nats by which validation may lie above training before one speaks of memorizing
+
+
+def verdict(trainer: Trainer) -> str:
+    """What the curves say, and the flag to try."""
+    progress, plan = trainer.progress, trainer.plan
+    assert progress.best is not None
+    gap = progress.best - progress.best_train
+    skipped = f" ({progress.skipped} steps were skipped: not finite)" if progress.skipped else ""
+    if not len(trainer.corpus.validation):
+        return "no text was held out, so nothing can be said of overfitting" + skipped
+    if progress.stale and progress.best_step < 0.9 * progress.step:
+        return (
+            f"overfitting since step {progress.best_step}, which was kept: more text, or more dropout "
+            f"(--dropout {min(0.6, trainer.model.config.dropout + 0.15):.2g}){skipped}"
+        )
+    if gap > OVERFIT:
+        return (
+            f"memorizing a little (training {progress.best_train:.2f}, validation {progress.best:.2f}): "
+            f"more text, or --dropout {min(0.6, trainer.model.config.dropout + 0.1):.2g}{skipped}"
+        )
+    longer = "--time" if plan.total_steps is None else "--steps or --epochs"
+    return f"still improving: give it more time ({longer}), then a larger --hidden-size{skipped}"
