@@ -25,13 +25,16 @@ def find_model(name: str | None) -> Path:
     name = name or os.environ.get("CHARRNN_MODEL") or None
     if name is None:
         return _newest_model()
+    empty = []
     for path in (Path(name), RUNS / name):
         if path.is_dir():
-            if not (path / MODEL_FILE).exists():
-                raise ModelFileError(f"{path}: no {MODEL_FILE} in this directory (yet)")
-            return path / MODEL_FILE
-        if path.exists():
+            if (path / MODEL_FILE).exists():
+                return path / MODEL_FILE
+            empty.append(path)  # perhaps the texts that the run of the same name learnt
+        elif path.exists():
             return path
+    if empty:
+        raise ModelFileError(f"{empty[-1]}: no {MODEL_FILE} in this directory (yet)")
     raise ModelFileError(f"{name}: no such model file, run directory, or run under {RUNS}/")
 
 
@@ -68,12 +71,14 @@ def prepare_run(directory: Path, *, force: bool) -> None:
 
 
 def run_name(model: Path) -> str:
-    """The shortest name by which ``find_model`` finds this file.
+    """The shortest name by which ``find_model`` finds this file, and no command takes for a flag.
 
     >>> run_name(Path("runs/shakespeare/model.safetensors")), run_name(Path("old/m.safetensors"))
     ('shakespeare', 'old/m.safetensors')
     """
-    if model.name == MODEL_FILE:
-        directory = model.parent
-        return directory.name if directory.parent == RUNS else str(directory)
-    return str(model)
+    if model.name != MODEL_FILE:
+        return str(model)
+    directory = model.parent
+    hidden = Path(directory.name).exists()  # behind a text, say, of which the run has its name
+    short = directory.parent == RUNS and not hidden and not directory.name.startswith("-")
+    return directory.name if short else str(directory)
