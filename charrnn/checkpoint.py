@@ -27,6 +27,7 @@ from charrnn.tokenizer import Tokenizer, tokenizer_from
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
+PART = ".part"  # what a file is called until it is whole
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -178,7 +179,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     The name beside it is always the same, so that whatever a kill leaves there is overwritten next time.
     """
-    beside = path.with_name(path.name + ".part")
+    beside = path.with_name(path.name + PART)
     try:
         with beside.open("wb") as file:
             file.write(data)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from charrnn.checkpoint import MODEL_FILE, STATE_FILE
+from charrnn.checkpoint import MODEL_FILE, PART, STATE_FILE
 from charrnn.errors import ModelFileError, RunError
 
 RUNS = Path("runs")
@@ -67,7 +67,8 @@ def prepare_run(directory: Path, *, force: bool) -> None:
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
     for name in OURS:
-        (directory / name).unlink(missing_ok=True)
+        for left in (name, name + PART):  # a kill while writing leaves the second
+            (directory / left).unlink(missing_ok=True)
 
 
 def run_name(model: Path) -> str:
