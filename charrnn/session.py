@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from charrnn.checkpoint import ModelFile, load_model
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig, draw_seed
 from charrnn.corpus import Corpus, corpus_name, read_corpus
 from charrnn.device import choose_machine
@@ -16,6 +17,7 @@ from charrnn.runs import RUNS, prepare_run
 from charrnn.tokenizer import tokenizer_from
 from charrnn.trainer import Trainer
 from charrnn.training_state import SavedTraining, load_training, restore_training
+from charrnn.transfer import transfer_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Request:
         corpus, model, training: the settings.
         resume: whether to go on with the run in the directory.
         force: whether a run that is there may be replaced.
+        init_from: a model file to begin with the weights of.
         given: the settings that were asked for by name; on resuming they must agree with the run's.
     """
 
@@ -38,6 +41,7 @@ class Request:
     training: TrainingConfig
     resume: bool = False
     force: bool = False
+    init_from: Path | None = None
     given: frozenset[str] = frozenset()
 
 
@@ -75,9 +79,29 @@ def open_training(request: Request) -> Trainer:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
     corpus = read_corpus(request.paths, request.corpus)
     _check_size(corpus)
-    trainer = Trainer(corpus, request.model, training, machine, directory)
+    source = None if request.init_from is None else load_model(request.init_from)
+    shape = request.model if source is None else _shape_of(source, request)
+    trainer = Trainer(corpus, shape, training, machine, directory)
+    if source is not None:
+        trainer.transfer = transfer_weights(source, trainer.model, corpus.tokenizer)
     prepare_run(directory, force=request.force)
     return trainer
+
+
+def _shape_of(source: ModelFile, request: Request) -> ModelConfig:
+    """The shape of the model to start from, with the dropout that is asked for.
+
+    Raises:
+        ConfigError: a flag asks for another shape, naming both values.
+    """
+    for field in dataclasses.fields(ModelConfig):
+        asked, found = getattr(request.model, field.name), getattr(source.config, field.name)
+        if field.name in request.given - {"dropout"} and asked != found:
+            raise ConfigError(
+                f"--{field.name.replace('_', '-')} {asked}: the model to start from has {found}; "
+                "leave the flag out"
+            )
+    return dataclasses.replace(source.config, dropout=request.model.dropout)
 
 
 def _refuse_occupied(directory: Path) -> None:

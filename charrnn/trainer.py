@@ -31,6 +31,7 @@ from charrnn.runs import LOG_FILE
 from charrnn.scoring import score
 from charrnn.streams import Streams, fit_shape
 from charrnn.training_state import load_training, restore_training, save_training
+from charrnn.transfer import Transfer
 
 FETCH_EVERY = 20  # steps between waits for an accelerator
 PERSISTENT = 10  # steps in a row without a finite loss, before the training is set back
@@ -85,6 +86,7 @@ class Trainer:
         streams: the training text's windows.
         hidden: the state that the next window begins with.
         loss, gradient_norm: of the last step, as tensors that nobody has waited for.
+        transfer: what became of the symbols, where the weights came from another model.
         recent_loss: the mean of the last fifty steps or so, for showing.
         stopping: set from outside (a signal handler) to save and stop after the current step.
     """
@@ -116,6 +118,7 @@ class Trainer:
         self.loss = self.gradient_norm = torch.zeros((), device=machine.device)
         self.stopping = False
         self.recent_loss = math.nan
+        self.transfer: Transfer | None = None
         self._pending: list[Tensor] = []  # losses not yet fetched from the device
         self._saved_at = time.monotonic()
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run, exactly where it stopped.")
 @click.option("--force", is_flag=True, help="Replace the run that is there.")
+@click.option("--init-from", metavar="MODEL", help="Begin with the weights of this model or run.")
 @setting(TrainingConfig, "time", "--time", "--max-time", type=Duration(), shown="3m")
 @setting(TrainingConfig, "epochs", type=float)
 @setting(TrainingConfig, "steps", "--steps", "--max-steps", type=int)
@@ -74,13 +75,17 @@ def train(
     output_dir: Path | None,
     resume: bool,
     force: bool,
+    init_from: str | None,
     quiet: bool,
     **settings: Any,
 ) -> int:
     """Learn to write like CORPUS: files, directories, .gz .bz2 .xz, or - for stdin."""
+    if resume and init_from:
+        raise click.UsageError("--resume goes on with a run and --init-from begins one; give one")
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
     from charrnn.cli.output import note
+    from charrnn.runs import find_model
     from charrnn.session import Request, open_training
 
     request = Request(
@@ -91,6 +96,7 @@ def train(
         training=from_mapping(TrainingConfig, settings),
         resume=resume,
         force=force,
+        init_from=None if init_from is None else find_model(init_from),
         given=frozenset(given(context)),
     )
     trainer = open_training(request)
@@ -157,6 +163,8 @@ def describe(trainer: Trainer) -> str:
             f"a short text: {streams.batch} streams of {streams.time} characters a step, "
             f"instead of {wanted.batch_size} of {wanted.seq_length}"
         )
+    if trainer.transfer is not None:
+        lines.append(f"start: {trainer.transfer}")
     if trainer.progress.step:
         lines.append(f"resumed at step {trainer.progress.step}")
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
