@@ -76,7 +76,7 @@ class ModelConfig:
     embedding_size: int = setting(
         64, "Length of a character's vector; where it equals the hidden size, the output shares it."
     )
-    dropout: float = setting(0.15, "Share of activations zeroed after each layer while training.")
+    dropout: float = setting(0.15, "Share of units silenced after each layer, anew in every window.")
 
     def __post_init__(self) -> None:
         """Refuses what is out of range, by the flag's name."""

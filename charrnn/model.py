@@ -54,7 +54,6 @@ class CharRNN(nn.Module):
         cell = CELLS[config.cell]
         # One torch module a layer: dropout between them is ours, and so each takes oneDNN's fast path.
         self.layers = nn.ModuleList([cell(sizes[i], sizes[i + 1]) for i in range(config.num_layers)])
-        self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.hidden_size, vocabulary)
         if config.tied:
             self.output.weight = self.embedding.weight
@@ -92,8 +91,20 @@ class CharRNN(nn.Module):
             before = _packed(state[index]) if state is not None else None
             hidden, last = layer(activations, before)  # (time, batch, hidden)
             after.append(last if isinstance(last, tuple) else (last,))
-            activations = self.dropout(hidden)  # (time, batch, hidden)
+            activations = self._drop(hidden)  # (time, batch, hidden)
         return self.output(activations), after
+
+    def _drop(self, hidden: Tensor) -> Tensor:
+        """Dropout with one mask for all times of a window (Gal & Ghahramani, 2016).
+
+        It generalizes as well as a mask for every time, and draws that many fewer random numbers, which
+        on a processor had cost a tenth of the training.
+        """
+        rate = self.config.dropout
+        if not self.training or rate == 0:
+            return hidden
+        kept = torch.rand(1, *hidden.shape[1:], device=hidden.device) >= rate  # (1, batch, hidden)
+        return hidden * (kept / (1 - rate)).to(hidden.dtype)  # (time, batch, hidden)
 
 
 def _packed(state: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:

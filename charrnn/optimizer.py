@@ -16,13 +16,18 @@ from charrnn.model import CharRNN, parameters_by_name
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonalize(matrices: Tensor, dtype: torch.dtype, iterations: int = 5) -> Tensor:
-    """The nearest matrices with singular values near 1 (0.7 to 1.2), by Newton-Schulz iteration.
+# Five iterations bring the singular values of most gradients to 0.7 to 1.2. Three, which leave the smallest
+# ones smaller, generalized better here (by 0.005 nats a character after equal steps) at 0.6 of the cost.
+ITERATIONS = 3
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype, iterations: int = ITERATIONS) -> Tensor:
+    """Matrices of the same singular vectors whose singular values are driven towards 1.
 
     Args:
         matrices: (count, rows, columns).
         dtype: of the products; bfloat16 is exact enough.
-        iterations: how many; 5 suffice.
+        iterations: of Newton and Schulz.
 
     Returns:
         (count, rows, columns) in float32.

@@ -63,7 +63,7 @@ def transfer_weights(source: ModelFile, model: CharRNN, tokenizer: Tokenizer) ->
             continue
         learnt = source.weights[name]
         if array.ndim == 2:
-            array *= np.linalg.norm(learnt, axis=1).mean() / np.linalg.norm(array, axis=1).mean()
+            array[:] *= np.linalg.norm(learnt, axis=1).mean() / np.linalg.norm(array, axis=1).mean()
         else:
             array[:] = learnt.min()
         array[rows] = learnt[from_rows]
