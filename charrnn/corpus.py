@@ -28,6 +28,7 @@ import numpy as np
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
+from charrnn.items import split_items
 from charrnn.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter, id_dtype
 
 CHUNK = 1 << 20  # bytes read at a time
@@ -213,6 +214,7 @@ class Corpus:
         files: how many sources there were.
         skipped: how many files of directories were passed over.
         config: how it was read, and which share at its end is held out.
+        train_size: how many symbols train; as nanoGPT rounds, 1,003,854 of tiny Shakespeare's 1,115,394.
     """
 
     ids: Ids
@@ -225,11 +227,7 @@ class Corpus:
     files: int
     skipped: int
     config: CorpusConfig
-
-    @property
-    def train_size(self) -> int:
-        """How many symbols train; as nanoGPT rounds, 1,003,854 of tiny Shakespeare's 1,115,394."""
-        return int(len(self.ids) * (1 - self.config.val_fraction))
+    train_size: int
 
     @property
     def train(self) -> Ids:
@@ -294,8 +292,15 @@ def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer
     if tokenizer is None:
         byte = config.tokenizer == "byte"
         tokenizer = ByteTokenizer() if byte else scan.counter.tokenizer(config.min_count)
+    ids = _encode(_read(found, config), scan.characters, tokenizer, names)
+    train_size = int(len(ids) * (1 - config.val_fraction))
+    if config.lines:
+        newline = tokenizer.start  # a newline, wherever the vocabulary has one
+        if tokenizer.decode([newline]) != "\n":
+            raise CorpusError(f"{names}: a single line; --lines learns from many, one item a line")
+        ids, train_size = split_items(ids, newline, config.val_fraction)
     return Corpus(
-        ids=_encode(_read(found, config), scan.characters, tokenizer, names),
+        ids=ids,
         tokenizer=tokenizer,
         name=corpus_name(paths[0]),
         paths=tuple("-" if path == "-" else str(Path(path).resolve()) for path in paths),
@@ -305,6 +310,7 @@ def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer
         files=len(found.sources),
         skipped=found.skipped,
         config=config,
+        train_size=train_size,
     )
 
 

@@ -137,7 +137,7 @@ def _resume(request: Request, directory: Path) -> Trainer:
     return trainer
 
 
-_CORPUS_FIELDS = ("tokenizer", "min_count", "encoding", "newlines", "val_fraction")
+_CORPUS_FIELDS = ("tokenizer", "min_count", "encoding", "newlines", "val_fraction", "lines")
 FREE_ON_RESUME = {"threads", "save_every"}
 
 

@@ -5,6 +5,8 @@ inputs and the T symbols that follow them, so that the hidden state at a window'
 begin the lane's next window with: that is truncated back-propagation through time. Every epoch starts at
 another place in the text, drawn from the seed and the epoch's number alone, so windows and lanes meet new
 boundaries and no state of a generator need be kept.
+
+In line mode the text is a bag of items instead, and batches of whole items take the windows' place.
 """
 
 from __future__ import annotations
@@ -13,11 +15,16 @@ import dataclasses
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.errors import CorpusError
+from charrnn.items import Items, find_items
 from charrnn.tokenizer import Ids
 
+IGNORED = -100  # what torch's cross_entropy leaves out
+POOL = 8  # batches whose items are sorted by length together: little padding, lengths still mixed
+LONGEST = 2048  # symbols of an item that are read at once; the rest is an item of its own
 WINDOWS_A_LANE = 4  # at least, so that carrying the state means something
 
 
@@ -80,3 +87,63 @@ class Streams:
 
     def _offset(self, epoch: int) -> int:
         return int(np.random.default_rng([self._seed, epoch]).integers(len(self._ids)))
+
+
+class ItemBatches:
+    """Batches of items, padded to the longest; the same interface as ``Streams``.
+
+    Attributes:
+        steps_per_epoch: batches in an epoch.
+        batch: items in a batch.
+        time: symbols of an item, on average.
+    """
+
+    def __init__(self, ids: Ids, newline: int, shape: Shape, seed: int, device: torch.device) -> None:
+        self._items = _cut(find_items(ids, newline))
+        self._start, self._seed, self._device = newline, seed, device
+        count = len(self._items.begins)
+        self.time = max(1, round(len(ids) / count))
+        self.batch = max(1, min(count, shape.batch * shape.time // self.time))
+        self.steps_per_epoch = count // self.batch
+        self._epoch, self._order = -1, np.empty((0, 0), np.int64)
+
+    def window(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step: (longest, batch) of int64 each; padding's targets are ignored."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffled(epoch)
+        items = self._order[number]  # (batch,)
+        begins, ends = self._items.begins[items], self._items.ends[items]
+        times = np.arange((ends - begins).max())[:, None]  # (longest, 1)
+        places = begins + times  # (longest, batch)
+        inside = np.minimum(places, len(self._items.ids) - 1)
+        targets = np.where(places < ends, self._items.ids[inside].astype(np.int64), IGNORED)
+        inputs = np.full_like(targets, self._start)
+        inputs[1:] = np.where(targets[:-1] == IGNORED, self._start, targets[:-1])
+        return torch.from_numpy(inputs).to(self._device), torch.from_numpy(targets).to(self._device)
+
+    def starts_epoch(self, step: int) -> bool:  # noqa: ARG002
+        """Whether the hidden state must begin anew at this step: at every one."""
+        return True
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        """An epoch's items, (steps_per_epoch, batch), from the seed and the epoch's number alone."""
+        generator = np.random.default_rng([self._seed, epoch])
+        order = generator.permutation(len(self._items.begins))[: self.steps_per_epoch * self.batch]
+        lengths = (self._items.ends - self._items.begins)[order]
+        pools = np.arange(len(order)) // (POOL * self.batch)
+        order = order[np.lexsort((lengths, pools))]
+        batches: NDArray[np.int64] = generator.permutation(order.reshape(-1, self.batch), axis=0)
+        return batches
+
+
+def _cut(items: Items) -> Items:
+    """The items with those longer than LONGEST in pieces."""
+    lengths = items.ends - items.begins
+    pieces = -(-lengths // LONGEST)
+    if pieces.max() == 1:
+        return items
+    which = np.repeat(np.arange(len(lengths)), pieces)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begins = items.begins[which] + number * LONGEST
+    return Items(items.ids, begins, np.minimum(begins + LONGEST, items.ends[which]))

@@ -24,12 +24,13 @@ from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.corpus import Corpus
 from charrnn.device import Machine
 from charrnn.errors import CharrnnError
+from charrnn.items import find_items
 from charrnn.model import CharRNN, State, detach, export_weights
 from charrnn.optimizer import build_optimizers, rate_at
 from charrnn.plan import Plan, Progress
 from charrnn.runs import LOG_FILE
-from charrnn.scoring import score
-from charrnn.streams import Streams, fit_shape
+from charrnn.scoring import line_pieces, score_pieces
+from charrnn.streams import ItemBatches, Streams, fit_shape
 from charrnn.training_state import load_training, restore_training, save_training
 from charrnn.transfer import Transfer
 
@@ -106,10 +107,14 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = CharRNN(model_config, corpus.tokenizer.size).to(machine.device)
         shape = fit_shape(corpus.train_size, config.batch_size, config.seq_length)
-        self.streams = Streams(corpus.train, shape, config.seed, machine.device)
+        self.streams: Streams | ItemBatches = (
+            ItemBatches(corpus.train, corpus.tokenizer.start, shape, config.seed, machine.device)
+            if corpus.config.lines
+            else Streams(corpus.train, shape, config.seed, machine.device)
+        )
         self.plan = Plan(
             self.config,
-            shape.batch * shape.time,
+            self.streams.batch * self.streams.time,
             self.streams.steps_per_epoch,
             len(corpus.validation),
         )
@@ -283,22 +288,24 @@ class Trainer:
         ids = self.corpus.validation
         if len(ids) == 0:
             return None
-        done = 0
-
-        def on_chunk(scored: int) -> None:
-            nonlocal done
-            done += scored
-            self._listener.evaluating(done / len(ids))
-            if self.stopping:
-                self._stop()  # the evaluation is made anew on resuming
-
+        exact = Machine(self.machine.device, bf16=False)
+        start = self.corpus.tokenizer.start
+        if self.corpus.config.lines:
+            pieces = line_pieces(self.model, ids, find_items(ids, start).ends, start, exact)
+        else:
+            pieces = score_pieces(self.model, ids, start, exact)
+        nats, done = 0.0, 0
         self.model.eval()
         try:
-            exact = Machine(self.machine.device, bf16=False)
-            scores = score(self.model, ids, self.corpus.tokenizer.start, exact, on_chunk=on_chunk)
+            for _, scores in pieces:
+                nats -= float(scores.sum(dtype=np.float64))
+                done += len(scores)
+                self._listener.evaluating(done / len(ids))
+                if self.stopping:
+                    self._stop()  # the evaluation is made anew on resuming
         finally:
             self.model.train()
-        return float(-scores.mean(dtype=np.float64))
+        return nats / len(ids)
 
     # -- files ---------------------------------------------------------------------------------------
 

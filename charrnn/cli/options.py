@@ -51,7 +51,8 @@ def setting(
         name,
         type=type,
         default=default,
-        show_default=shown or (default is not None),
+        is_flag=True if isinstance(default, bool) else None,
+        show_default=shown or (default is not None and not isinstance(default, bool)),
         help=help_of(config, name),
     )
 

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 @setting(CorpusConfig, "val_fraction")
 @setting(CorpusConfig, "tokenizer", type=TokenizerKind)
 @setting(CorpusConfig, "min_count")
+@setting(CorpusConfig, "lines")
 @setting(CorpusConfig, "encoding")
 @setting(CorpusConfig, "newlines", type=Newlines)
 @setting(TrainingConfig, "device", type=Device)
@@ -158,7 +159,9 @@ def describe(trainer: Trainer) -> str:
         f"{parameters:,} parameters, on {trainer.machine.device.type} in {trainer.machine.precision}",
     ]
     wanted = trainer.config
-    if (streams.batch, streams.time) != (wanted.batch_size, wanted.seq_length):
+    if corpus.config.lines:
+        lines.append(f"lines: {streams.batch} a step, of {streams.time} characters on average")
+    elif (streams.batch, streams.time) != (wanted.batch_size, wanted.seq_length):
         lines.append(
             f"a short text: {streams.batch} streams of {streams.time} characters a step, "
             f"instead of {wanted.batch_size} of {wanted.seq_length}"
