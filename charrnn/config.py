@@ -51,6 +51,7 @@ class CorpusConfig:
     encoding: str = setting("utf-8", "How the text's files are encoded.")
     newlines: Newlines = setting("keep", "Leave line ends as they are, or make them all \\n.")
     val_fraction: float = setting(0.1, "Hold out this share, at the text's end, for validation.")
+    lines: bool = setting(False, "Learn each line as an item of its own, as for names or titles.")
 
     def __post_init__(self) -> None:
         """Refuses what is out of range, by the flag's name."""
@@ -76,7 +77,7 @@ class ModelConfig:
     embedding_size: int = setting(
         64, "Length of a character's vector; where it equals the hidden size, the output shares it."
     )
-    dropout: float = setting(0.15, "Share of units silenced after each layer, anew in every window.")
+    dropout: float = setting(0.1, "Share of units silenced after each layer, anew in every window.")
 
     def __post_init__(self) -> None:
         """Refuses what is out of range, by the flag's name."""
@@ -180,6 +181,35 @@ class SamplingConfig:
         _check("--top-p", self.top_p, 0 < self.top_p <= 1, "greater than 0 and at most 1")
         _check("--min-p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
         _check_seed(self.seed)
+
+
+Reset = Literal["none", "lines"]
+EvaluationPrecision = Literal["fp32", "bf16"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How a text is scored."""
+
+    reset: Reset = setting("none", "Carry the state through the text, or begin anew at each line.")
+    streams: int | None = setting(
+        None, "Sections of a long text read side by side; 1 is exact, chosen by length if not given."
+    )
+    precision: EvaluationPrecision = setting("fp32", "Arithmetic of scoring; bf16 is faster on long texts.")
+    device: Device = setting("auto", "Where to compute long texts.")
+    dynamic_lr: float = setting(2e-3, "Learning rate of dynamic evaluation.")
+    dynamic_decay: float = setting(0.02, "Pull of dynamic evaluation back to the trained weights.")
+    dynamic_segment: int = setting(20, "Characters that dynamic evaluation reads between updates.")
+
+    def __post_init__(self) -> None:
+        """Refuses what is out of range, by the flag's name."""
+        _check_choice("--reset", self.reset, Reset)
+        _check("--streams", self.streams, self.streams is None or self.streams >= 1, "at least 1")
+        _check_choice("--precision", self.precision, EvaluationPrecision)
+        _check_choice("--device", self.device, Device)
+        _check_positive("--dynamic-lr", self.dynamic_lr)
+        _check_fraction("--dynamic-decay", self.dynamic_decay)
+        _check("--dynamic-segment", self.dynamic_segment, self.dynamic_segment >= 1, "at least 1")
 
 
 def help_of(config: type[Any], name: str) -> str:
