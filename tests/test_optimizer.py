@@ -1,0 +1,152 @@
+"""Muon, AdamW and the schedule."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.config import Cell, ModelConfig, TrainingConfig
+from charrnn.model import CharRNN, parameters_by_name
+from charrnn.optimizer import Muon, build_optimizers, orthogonalize, rate_at
+
+
+@pytest.mark.parametrize("shape", [(4, 16, 16), (2, 32, 16), (3, 16, 48), (1, 1, 7), (1, 64, 64)])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
+def test_five_iterations_bring_singular_values_near_one(shape: tuple[int, ...], scale: float) -> None:
+    """Whatever the matrices' size and shape, five iterations leave all singular values in 0.6 to 1.3."""
+    torch.manual_seed(0)
+    U, _, V = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+    # from 1 down to 0.1, as a gradient's may lie
+    values = torch.linspace(1, 0.1, U.shape[-1])
+    matrices = scale * (U * values) @ V
+    found = torch.linalg.svdvals(orthogonalize(matrices, torch.float32, 5))
+    assert float(found.min()) > 0.6
+    assert float(found.max()) < 1.3
+
+
+def test_orthogonalizing_keeps_the_directions() -> None:
+    """Singular vectors stay as they are: the result is U f(S) V', with f by the quintic on numbers."""
+    torch.manual_seed(0)
+    matrix = torch.randn(1, 6, 9, dtype=torch.float64).float()
+    U, S, V = np.linalg.svd(matrix[0].numpy().astype(np.float64), full_matrices=False)
+    S /= np.sqrt((S**2).sum())
+    for iterations in (1, 2, 5):
+        values = S.copy()
+        for _ in range(iterations):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        expected = (U * values) @ V
+        found = orthogonalize(matrix, torch.float32, iterations)[0].numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_orthogonalizing_takes_each_matrix_by_itself() -> None:
+    """Matrices that go through the iteration together come out as they would alone."""
+    torch.manual_seed(0)
+    matrices = torch.randn(3, 8, 5) * torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
+    together = orthogonalize(matrices, torch.float32)
+    for index in range(3):
+        alone = orthogonalize(matrices[index : index + 1], torch.float32)
+        torch.testing.assert_close(together[index : index + 1], alone)
+
+
+def test_a_gradient_of_zero_moves_nothing() -> None:
+    """Zeros are orthogonalized to zeros, not to nan."""
+    assert orthogonalize(torch.zeros(2, 3, 4), torch.float32).tolist() == torch.zeros(2, 3, 4).tolist()
+
+
+def test_muon_moves_each_gate_by_itself() -> None:
+    """Two steps are those of the definition: momentum, Nesterov, decay, each gate's block orthogonalized."""
+    torch.manual_seed(0)
+    hidden, width, lr, decay, momentum = 4, 3, 0.1, 0.05, 0.9
+    parameter = torch.nn.Parameter(torch.randn(2 * hidden, width))
+    other = torch.nn.Parameter(torch.randn(hidden, hidden))
+    expected = parameter.detach().clone()
+    average = torch.zeros_like(expected)
+    muon = Muon([parameter, other], hidden, lr=lr, weight_decay=decay, momentum=momentum)
+    for _ in range(2):
+        parameter.grad, other.grad = torch.randn(2 * hidden, width), torch.randn(hidden, hidden)
+        gradient = parameter.grad.clone()
+        muon.step()
+        average = momentum * average + (1 - momentum) * gradient
+        direction = momentum * average + (1 - momentum) * gradient
+        blocks = torch.stack([direction[:hidden], direction[hidden:]])
+        update = torch.cat(list(orthogonalize(blocks, torch.float32)))
+        expected = expected * (1 - lr * decay) - lr * math.sqrt(hidden / width) * update
+        torch.testing.assert_close(parameter.detach(), expected)
+
+
+def build(
+    cell: Cell = "lstm", embedding: int = 4, **settings: str
+) -> tuple[CharRNN, list[torch.optim.Optimizer]]:
+    """A small network and its optimizers."""
+    model = CharRNN(ModelConfig(cell, 2, 6, embedding), 9)
+    config = dataclasses.replace(TrainingConfig(weight_decay=0.5), **settings)  # type: ignore[arg-type]
+    return model, build_optimizers(model, config, bf16=False)
+
+
+@pytest.mark.parametrize("embedding", [4, 6])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_every_parameter_has_one_optimizer(embedding: int, optimizer: str) -> None:
+    """Each parameter, a tied one too, is moved by exactly one group of one optimizer."""
+    model, optimizers = build("gru", embedding, optimizer=optimizer)
+    held = [id(p) for o in optimizers for group in o.param_groups for p in group["params"]]
+    assert len(set(held)) == len(held)
+    assert set(held) == {id(p) for p in model.parameters()}
+
+
+def test_muon_has_the_layers_matrices() -> None:
+    """Muon moves the layers' matrices at its own rate, AdamW everything else; biases are not decayed."""
+    model, optimizers = build()
+    groups = {
+        id(parameter): (type(optimizer).__name__, group["peak"], group["weight_decay"])
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for name, parameter in parameters_by_name(model).items():
+        if name.endswith("bias"):
+            expected = ("AdamW", 3e-3, 0.0)
+        elif name.startswith("layers."):
+            expected = ("Muon", 0.04, 0.5)
+        else:
+            expected = ("AdamW", 3e-3, 0.5)
+        assert groups[id(parameter)] == expected, name
+
+
+def test_adamw_alone_takes_all() -> None:
+    """With ``--optimizer adamw`` there is no Muon, and matrices learn at AdamW's rate."""
+    model, optimizers = build(optimizer="adamw")
+    assert [type(optimizer).__name__ for optimizer in optimizers] == ["AdamW"]
+    matrix = parameters_by_name(model)["layers.0.input.weight"]
+    decayed = optimizers[0].param_groups[0]
+    assert any(matrix is parameter for parameter in decayed["params"])
+    assert (decayed["peak"], decayed["weight_decay"]) == (3e-3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("progress", "rate"),
+    [
+        (0.0, 0.0),
+        (0.1, 0.5),
+        (0.2, 1.0),
+        (0.4, 0.1 + 0.9 * (1 + math.sqrt(0.5)) / 2),  # a quarter of the cosine's way: cos 45 degrees
+        (0.6, 0.55),  # half of it: half-way between 1 and the floor
+        (1.0, 0.1),
+        (1.5, 0.1),
+    ],
+)
+def test_the_schedule_has_its_corners(progress: float, rate: float) -> None:
+    """The rate rises from 0 to its peak, falls along a cosine to the floor, and stays there."""
+    config = TrainingConfig(warmup=0.2, floor=0.1)
+    assert rate_at(progress, config) == pytest.approx(rate, abs=1e-12)
+
+
+def test_without_warmup_the_rate_begins_at_its_peak() -> None:
+    """A warm-up of 0 is no division by zero."""
+    config = TrainingConfig(warmup=0.0, floor=0.1)
+    assert rate_at(0.0, config) == 1.0
+    assert rate_at(0.5, config) == pytest.approx(0.55)
