@@ -35,6 +35,7 @@ from charrnn.training_state import load_training, restore_training, save_trainin
 from charrnn.transfer import Transfer
 
 FETCH_EVERY = 20  # steps between waits for an accelerator
+MOST_VALIDATED = 1 << 21  # symbols
 PERSISTENT = 10  # steps in a row without a finite loss, before the training is set back
 SMALLEST_SCALE = 1 / 64  # of the rate, below which setting back is given up
 
@@ -85,6 +86,7 @@ class Trainer:
     Attributes:
         plan: how much is done, and what comes when.
         streams: the training text's windows.
+        validation: what is scored to choose the best model: the split, or its first MOST_VALIDATED ids.
         hidden: the state that the next window begins with.
         loss, gradient_norm: of the last step, as tensors that nobody has waited for.
         transfer: what became of the symbols, where the weights came from another model.
@@ -112,11 +114,13 @@ class Trainer:
             if corpus.config.lines
             else Streams(corpus.train, shape, config.seed, machine.device)
         )
+        # Of a huge split the beginning: an evaluation must not outlast the training.
+        self.validation = corpus.validation[:MOST_VALIDATED]
         self.plan = Plan(
             self.config,
             self.streams.batch * self.streams.time,
             self.streams.steps_per_epoch,
-            len(corpus.validation),
+            len(self.validation),
         )
         self.optimizers = build_optimizers(self.model, config, bf16=machine.bf16)
         self.hidden: State | None = None
@@ -284,8 +288,8 @@ class Trainer:
         self._listener.evaluated(report)
 
     def _validate(self) -> float | None:
-        """Nats a character over the whole validation split, in float32; None where it is empty."""
-        ids = self.corpus.validation
+        """Nats a character over the validation split, in float32; None where it is empty."""
+        ids = self.validation
         if len(ids) == 0:
             return None
         exact = Machine(self.machine.device, bf16=False)
@@ -315,7 +319,7 @@ class Trainer:
         if val_loss is not None:
             quality["nats_per_character"] = val_loss
             quality["bits_per_character"] = val_loss / math.log(2)
-            quality["characters"] = len(self.corpus.validation)
+            quality["characters"] = len(self.validation)
         model = ModelFile(
             weights=export_weights(self.model),
             config=self.model.config,

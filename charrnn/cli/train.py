@@ -166,6 +166,8 @@ def describe(trainer: Trainer) -> str:
             f"a short text: {streams.batch} streams of {streams.time} characters a step, "
             f"instead of {wanted.batch_size} of {wanted.seq_length}"
         )
+    if len(trainer.validation) < len(corpus.validation):
+        lines.append(f"validation: the first {len(trainer.validation):,} of {len(corpus.validation):,}")
     if trainer.transfer is not None:
         lines.append(f"start: {trainer.transfer}")
     if trainer.progress.step:
