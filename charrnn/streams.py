@@ -65,20 +65,23 @@ class Streams:
         self.batch, self.time = shape.batch, shape.time
         self._lane = (len(ids) - 1) // shape.batch
         self.steps_per_epoch = self._lane // shape.time
-        # An accelerator keeps the text: no step waits for the host.
-        self._resident = None
+        # Where each lane's windows lie, before the step's offset: (time + 1, batch).
+        self._places = self._lane * np.arange(self.batch) + np.arange(self.time + 1)[:, None]
         if device.type != "cpu":
-            self._resident = torch.from_numpy(ids.astype(np.int32)).to(device)
+            # An accelerator keeps the text and the places: no step sends more than a number.
+            kept = ids if ids.dtype == np.uint8 else ids.astype(np.int32)
+            self._resident = torch.from_numpy(np.ascontiguousarray(kept)).to(device)
+            self._resident_places = torch.from_numpy(self._places).to(device)
 
     def window(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a step counted from 0: (time, batch) of int64 each, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        starts = self._offset(epoch) + self._lane * np.arange(self.batch) + position * self.time
-        places = (starts[None, :] + np.arange(self.time + 1)[:, None]) % len(self._ids)
-        if self._resident is None:
+        offset = self._offset(epoch) + position * self.time
+        if self._device.type == "cpu":
+            places = (self._places + offset) % len(self._ids)
             ids = torch.from_numpy(self._ids[places].astype(np.int64))  # (time + 1, batch)
         else:
-            ids = self._resident[torch.from_numpy(places).to(self._device)].long()
+            ids = self._resident[(self._resident_places + offset) % len(self._ids)].long()
         return ids[:-1], ids[1:]
 
     def starts_epoch(self, step: int) -> bool:
