@@ -27,7 +27,11 @@ def save_training(trainer: Trainer, path: Path) -> None:
     Raises:
         OSError: as for ``checkpoint.save_state``.
     """
-    tensors: dict[str, Tensor] = {"random.cpu": torch.get_rng_state()}
+    # The last gradient's norm stands in the log, where an evaluation comes first on resuming.
+    tensors: dict[str, Tensor] = {
+        "random.cpu": torch.get_rng_state(),
+        "gradient_norm": trainer.gradient_norm.detach(),
+    }
     if trainer.machine.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     for name, parameter in parameters_by_name(trainer.model).items():
@@ -123,6 +127,7 @@ def restore_training(trainer: Trainer, saved: SavedTraining) -> None:
             parameter.copy_(torch.from_numpy(saved.tensors[f"weights.{name}"]))
             _restore_optimizers(trainer, saved.tensors, name, parameter)
         torch.set_rng_state(torch.from_numpy(saved.tensors["random.cpu"]))
+        trainer.gradient_norm = torch.from_numpy(saved.tensors["gradient_norm"]).to(device)
         if device.type == "cuda" and "random.cuda" in saved.tensors:
             torch.cuda.set_rng_state(torch.from_numpy(saved.tensors["random.cuda"]))
         if "hidden.0.0" in saved.tensors:
