@@ -24,7 +24,7 @@ from benchmarks.report import machine, median_ratio, table
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.corpus import read_corpus
 from charrnn.device import choose_machine
-from charrnn.streams import Streams
+from charrnn.streams import ItemBatches, Streams
 from charrnn.trainer import Trainer
 
 Step = Callable[[], None]
@@ -49,7 +49,9 @@ class PlainNetwork(nn.Module):
         return self.output(hidden), state
 
 
-def plain_step(streams: Streams, config: ModelConfig, vocabulary: int, *, by_character: bool) -> Step:
+def plain_step(
+    streams: Streams | ItemBatches, config: ModelConfig, vocabulary: int, *, by_character: bool
+) -> Step:
     """A step of the plain loop, with the state carried; ``by_character`` calls the LSTM once a character."""
     network = PlainNetwork(config, vocabulary)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
