@@ -330,7 +330,10 @@ def _encode(chunks: Iterator[str | bytes], characters: int, tokenizer: Tokenizer
         if (missing := piece == tokenizer.size).any() and tokenizer.kind == "char":
             if tokenizer.unknown is None:
                 character = chunk[int(missing.argmax())]
-                raise CorpusError(f"{names}: holds {character!a}, which the vocabulary does not")
+                raise CorpusError(
+                    f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
+                    "give that text back, or train anew"
+                )
             piece[missing] = tokenizer.unknown
         if end + len(piece) > characters:
             raise CorpusError(f"{names}: grew while it was read; try again when it is at rest")
