@@ -67,6 +67,10 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except SystemExit as error:  # click's answer to a closed pipe, and to a shell that asks for completions
+        if isinstance(error.__context__, BrokenPipeError):
+            return CLOSED_PIPE
+        return error.code if isinstance(error.code, int) else 0
     except BrokenPipeError:
         return CLOSED_PIPE
     except CharrnnError as error:
