@@ -79,9 +79,17 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         _complain(f"charrnn: {_describe(error)}")
         return 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
         _complain("charrnn: not enough memory; try a smaller --batch-size or --hidden-size")
         return 1
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch, which is not imported to ask, has a name or a sentence for it."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "allocate memory" in str(error)
 
 
 def _describe(error: OSError) -> str:
