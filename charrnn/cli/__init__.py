@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -23,7 +23,30 @@ CLOSED_PIPE = 128 + 13  # as a shell reports a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
 
 
+class ClosedPipe(Exception):
+    """Nobody reads our output any more."""
+
+
+class Commands(click.Group):
+    """The group of commands; a closed pipe gets past click, which would exit with 1, under another name."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parses, which prints where --help is asked for."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:
+            raise ClosedPipe from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ClosedPipe from None
+
+
 @click.group(
+    cls=Commands,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda name: name.replace("_", "-"),
@@ -67,11 +90,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except SystemExit as error:  # click's answer to a closed pipe, and to a shell that asks for completions
-        if isinstance(error.__context__, BrokenPipeError):
-            return CLOSED_PIPE
-        return error.code if isinstance(error.code, int) else 0
-    except BrokenPipeError:
+    except (ClosedPipe, BrokenPipeError):
         return CLOSED_PIPE
     except CharrnnError as error:
         _complain(f"charrnn: {error}")
