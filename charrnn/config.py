@@ -183,7 +183,7 @@ class SamplingConfig:
         _check_seed(self.seed)
 
 
-Reset = Literal["none", "lines"]
+Reset = Literal["auto", "none", "lines"]
 EvaluationPrecision = Literal["fp32", "bf16"]
 
 
@@ -191,14 +191,16 @@ EvaluationPrecision = Literal["fp32", "bf16"]
 class EvaluationConfig:
     """How a text is scored."""
 
-    reset: Reset = setting("none", "Carry the state through the text, or begin anew at each line.")
+    reset: Reset = setting(
+        "auto", "Carry the state on, or begin anew at each line; auto: as the model was trained."
+    )
     streams: int | None = setting(
         None, "Sections of a long text read side by side; 1 is exact, chosen by length if not given."
     )
     precision: EvaluationPrecision = setting("fp32", "Arithmetic of scoring; bf16 is faster on long texts.")
     device: Device = setting("auto", "Where to compute long texts.")
-    dynamic_lr: float = setting(2e-3, "Learning rate of dynamic evaluation.")
-    dynamic_decay: float = setting(0.02, "Pull of dynamic evaluation back to the trained weights.")
+    dynamic_lr: float = setting(1e-4, "Learning rate of dynamic evaluation.")
+    dynamic_decay: float = setting(0.001, "Pull of dynamic evaluation back to the trained weights.")
     dynamic_segment: int = setting(20, "Characters that dynamic evaluation reads between updates.")
 
     def __post_init__(self) -> None:
