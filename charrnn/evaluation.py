@@ -2,8 +2,8 @@
 
 The text is scored whole: the state starts at zero, reads the tokenizer's start symbol (a newline, where the
 vocabulary has one) and is carried from the first character to the last, so every character is scored, the
-first from the start symbol alone. With ``reset="lines"`` the same happens anew at each line; a line's end
-belongs to its line.
+first from the start symbol alone. With ``reset="lines"``, and for models that learnt single lines, the same
+happens anew at each line; a line's end belongs to its line.
 
 A character that the vocabulary lacks is charged, never dropped. Naming it among the U characters of Unicode
 that the vocabulary lacks costs ln U nats. Saying that one comes costs -ln p(unknown symbol) where there is
@@ -148,7 +148,7 @@ class Evaluator:
 
     def pieces(self, text: Text) -> Iterator[Piece]:
         """The natural-log probabilities of the text's ids, piece by piece; those of torch in no order."""
-        ends = text.place(text.line_ends) if self.config.reset == "lines" else None
+        ends = text.place(text.line_ends) if resets(self.model, self.config) else None
         long = self._is_long(len(text.ids))
         streams, precision = self.config.streams or 1, self.config.precision
         numpy = precision == "fp32" and streams == 1 and not long and self._torch is None
@@ -190,6 +190,11 @@ class Evaluator:
         streams = min(self.config.streams or streams_for(len(text.ids)), max(1, len(text.ids)))
         self.used = f"torch {machine.precision} x{streams}"
         yield from score_pieces(network, text.ids, start, machine, streams)
+
+
+def resets(model: ModelFile, config: EvaluationConfig) -> bool:
+    """Whether the state begins anew at each line: if asked for, or if the model learnt single lines."""
+    return config.reset == "lines" or (config.reset == "auto" and bool(model.corpus.get("lines")))
 
 
 def read_scores(engine: Engine, ids: Ids, start: int) -> Iterator[Piece]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint import ModelFile
 from charrnn.config import CorpusConfig, from_mapping
-from charrnn.corpus import IN_MEMORY, Source, find_sources
+from charrnn.corpus import IN_MEMORY, Source, find_sources, read_corpus
 from charrnn.errors import CorpusError
 from charrnn.tokenizer import Ids, Tokenizer, code_points, id_dtype
 
@@ -180,7 +180,6 @@ def _split(model: ModelFile, *, train: bool) -> Text:
         raise CorpusError("the model does not say what it learnt from; name a text to evaluate")
     if any(path == "-" or path.startswith(("/dev/fd/", "/proc/")) for path in paths):
         raise CorpusError("the model learnt from stdin or a pipe, which is gone; name a text to evaluate")
-    shown = ", ".join(paths)
     try:
         sources = find_sources(paths, config).sources
     except CorpusError as error:
@@ -189,20 +188,37 @@ def _split(model: ModelFile, *, train: bool) -> Text:
     for piece in _read(sources, config):
         digest.update(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass"))
     if digest.hexdigest() != recorded.get("sha256"):
-        raise CorpusError(f"{shown}: changed since the model learnt it; name the text to evaluate")
+        raise CorpusError(f"{', '.join(paths)}: changed since the model learnt it; name the text to evaluate")
     cut = int(int(recorded["characters"]) * (1 - config.val_fraction))
-    if not train and cut == recorded["characters"]:
-        raise CorpusError("the model was trained without a validation split; name a text to evaluate")
+    pieces = _part(sources, config, 0, cut) if train else _part(sources, config, cut, None)
+    if config.lines:
+        pieces = _items(paths, config, model, train=train)
+    if not any(pieces()):
+        raise CorpusError(f"the model's text has no {part} split; name a text to evaluate")
+    return gather(f"{recorded.get('name', 'corpus')} ({part})", pieces, model.tokenizer)
+
+
+def _part(sources: Sequence[Source], config: CorpusConfig, begin: int, end: int | None) -> Pieces:
+    """Reads the symbols from ``begin`` to ``end``."""
 
     def pieces() -> Iterator[str | bytes]:
-        left = cut
+        place = 0
         for piece in _read(sources, config):
-            wanted = piece[:left] if train else piece[left:]
-            left = max(0, left - len(piece))
-            if wanted:
+            stop = None if end is None else max(0, end - place)
+            if wanted := piece[max(0, begin - place) : stop]:
                 yield wanted
+            place += len(piece)
 
-    return gather(f"{recorded.get('name', shown)} ({part})", pieces, model.tokenizer)
+    return pieces
+
+
+def _items(paths: Sequence[str], config: CorpusConfig, model: ModelFile, *, train: bool) -> Pieces:
+    """The lines that a model of single lines was, or was not, trained on; folded characters read U+FFFD."""
+    corpus = read_corpus(paths, config, model.tokenizer)
+    ids = corpus.train if train else corpus.validation
+    decode = model.tokenizer.decode_bytes if model.tokenizer.kind == "byte" else model.tokenizer.decode
+    text: str | bytes = decode(ids)
+    return lambda: iter((text,) if text else ())
 
 
 def validation_text(model: ModelFile) -> Text:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charrnn.cli.options import model_option, quiet_option, setting
 from charrnn.config import Device, EvaluationConfig, EvaluationPrecision, Reset, from_mapping
+from charrnn.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from charrnn.baselines import Baselines
     from charrnn.checkpoint import ModelFile
     from charrnn.cli.report import Row
+    from charrnn.dynamic import DynamicEvaluator
     from charrnn.evaluation import Evaluator
     from charrnn.texts import Text
 
@@ -24,48 +29,84 @@ if TYPE_CHECKING:
 @model_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--per-line", is_flag=True, help="Print a tab-separated row for each line instead.")
+@click.option("--heatmap", is_flag=True, help="Print the text, shaded by bits a character, instead.")
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Write the shaded text as a page with the model's five best guesses at each character.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace the FILE of --html if it is there.")
+@click.option("--baselines", is_flag=True, help="Add uniform, unigram, n-grams, gzip, bzip2 and xz.")
+@click.option("--dynamic", is_flag=True, help="Add dynamic evaluation: the model learns as it reads.")
+@click.option(
+    "--train", metavar="FILE",
+    help="What the baselines' n-grams, and --dynamic, learn from.  [default: the model's training split]",
+)  # fmt: skip
 @setting(EvaluationConfig, "reset", type=Reset)
 @setting(EvaluationConfig, "precision", type=EvaluationPrecision)
 @setting(EvaluationConfig, "streams", type=int)
 @setting(EvaluationConfig, "device", type=Device)
+@setting(EvaluationConfig, "dynamic_lr")
+@setting(EvaluationConfig, "dynamic_decay")
+@setting(EvaluationConfig, "dynamic_segment")
 @click.option("--encoding", help="How the texts are encoded.  [default: as the model's corpus]")
+@click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    help="Whether --heatmap uses colours; without, digits say the bits.",
+)  # fmt: skip
 @quiet_option
-def evaluate(
-    text: tuple[str, ...],
-    model: str | None,
-    as_json: bool,
-    per_line: bool,
-    encoding: str | None,
-    quiet: bool,
-    **settings: Any,
-) -> None:
+def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, **options: Any) -> None:
     """Say how well a model predicts each TEXT: files, directories, or - for stdin.
 
     Without any, the model's own validation split.
     """
-    config = from_mapping(EvaluationConfig, settings)
-    if as_json and per_line:
-        raise click.UsageError("--json and --per-line are different outputs; give one")
+    config = from_mapping(EvaluationConfig, options)
+    check(text, options)
 
     from charrnn.checkpoint import load_model
     from charrnn.cli.output import byte_writer, note
-    from charrnn.cli.report import Row, progress, summary, table, to_json, with_totals
+    from charrnn.cli.report import progress, summary, table, to_json, with_totals
     from charrnn.evaluation import Evaluator
     from charrnn.runs import find_model, run_name
 
     write = byte_writer()
     path = find_model(model)
     loaded = load_model(path)
-    name = run_name(path)
-    evaluator = Evaluator(loaded, config, progress(quiet=quiet))
-    texts = read_texts(text, loaded, encoding)
-    if per_line:
-        rows = list(write_lines(texts, evaluator, name, write))
-        note(summary(with_totals(rows)), quiet=quiet)
+    job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
+    texts = read_texts(text, loaded, options["encoding"])
+    if options["per_line"]:
+        note(summary(with_totals(list(job.write_lines(texts)))), quiet=quiet)
         return
-    rows = [Row(item.name, name, evaluator.score(item), evaluator.used) for item in texts]
-    shown = to_json(rows, str(path)) if as_json else table(with_totals(rows))
-    write(shown.encode())
+    if options["heatmap"] or options["html"]:
+        for line in job.write_heatmap(next(texts), options["html"], color, shown=options["heatmap"]):
+            note(line, quiet=quiet)
+        return
+    if options["baselines"] or options["dynamic"]:
+        learnt = job.learn(options, progress(quiet=quiet))
+        note(f"baselines and dynamic evaluation know {learnt.name}, {len(learnt.ids):,} symbols", quiet=quiet)
+    rows = [row for item in texts for row in job.rows(item)]
+    write((to_json(rows, str(path)) if options["as_json"] else table(with_totals(rows))).encode())
+
+
+def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
+    """Refuses options that contradict each other or say nothing.
+
+    Raises:
+        click.UsageError: naming them.
+        RunError: the page's file is there and may not be replaced.
+    """
+    outputs = ("as_json", "per_line", "heatmap", "html")
+    chosen = [f"--{name.replace('as_', '').replace('_', '-')}" for name in outputs if options[name]]
+    if len(chosen) > 1 and chosen != ["--heatmap", "--html"]:
+        raise click.UsageError(f"{' and '.join(chosen)} are different outputs; give one")
+    added = [f"--{name}" for name in ("baselines", "dynamic") if options[name]]
+    if added and chosen and chosen != ["--json"]:
+        raise click.UsageError(f"{added[0]} adds to the table or to --json; leave out {chosen[0]}")
+    if options["train"] and not added:
+        raise click.UsageError("--train is for --baselines and --dynamic; give one of them too")
+    if (options["heatmap"] or options["html"]) and len(texts) > 1:
+        raise click.UsageError(f"{chosen[0]} shows one text; name one")
+    if options["html"] and options["html"].exists() and not options["force"]:
+        raise RunError(f"{options['html']}: exists; replace it with --force, or name another file")
 
 
 def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -> Iterator[Text]:
@@ -78,20 +119,73 @@ def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -
         yield read_text(name, model, encoding)
 
 
-def write_lines(
-    texts: Iterator[Text], evaluator: Evaluator, name: str, write: Callable[[bytes], None]
-) -> Iterator[Row]:
-    """Prints a row for each line, numbered through all texts as ``cat -n`` would; yields the texts' sums."""
-    from charrnn.cli.report import LINE_HEADER, Row, line_rows
-    from charrnn.evaluation import sum_of
+@dataclasses.dataclass
+class Job:
+    """One call of the command: the model, how to score with it, and where results go."""
 
-    first = 1
-    for text in texts:
-        scores = evaluator.log_probabilities(text)
-        rows = line_rows(text, scores, first)
-        if first == 1:
-            rows = itertools.chain([LINE_HEADER], rows)
-        while block := "".join(itertools.islice(rows, 4096)):
-            write(block.encode())
-        first += len(text.line_ends)
-        yield Row(text.name, name, sum_of(text, scores), evaluator.used)
+    model: ModelFile
+    name: str
+    config: EvaluationConfig
+    evaluator: Evaluator
+    write: Callable[[bytes], None]
+    baselines: Baselines | None = None
+    dynamic: DynamicEvaluator | None = None
+
+    def learn(self, options: dict[str, Any], on_piece: Callable[[int], None]) -> Text:
+        """Prepares what needs a training text, and returns that text."""
+        from charrnn.texts import read_text, training_text
+
+        train = options["train"]
+        text = read_text(train, self.model, options["encoding"]) if train else training_text(self.model)
+        if options["baselines"]:
+            from charrnn.baselines import Baselines
+
+            self.baselines = Baselines(text)
+        if options["dynamic"]:
+            from charrnn.dynamic import DynamicEvaluator
+
+            self.dynamic = DynamicEvaluator(self.model, text, self.config, on_piece)
+        return text
+
+    def rows(self, text: Text) -> Iterator[Row]:
+        """The model's row, and under it those of whatever is compared with it."""
+        from charrnn.cli.report import Row
+
+        yield Row(text.name, self.name, self.evaluator.score(text), self.evaluator.used)
+        if self.dynamic is not None:
+            yield Row(text.name, f"{self.name} (dynamic)", self.dynamic.score(text), self.dynamic.used)
+        if self.baselines is not None:
+            for name, score in self.baselines.scores(text):
+                yield Row(text.name, name, score, "baseline")
+
+    def write_lines(self, texts: Iterator[Text]) -> Iterator[Row]:
+        """Prints a row for each line, numbered through all texts as ``cat -n`` would; yields the sums."""
+        from charrnn.cli.report import LINE_HEADER, Row, line_rows
+        from charrnn.evaluation import sum_of
+
+        first = 1
+        for text in texts:
+            scores = self.evaluator.log_probabilities(text)
+            rows = line_rows(text, scores, first)
+            if first == 1:
+                rows = itertools.chain([LINE_HEADER], rows)
+            while block := "".join(itertools.islice(rows, 4096)):
+                self.write(block.encode())
+            first += len(text.line_ends)
+            yield Row(text.name, self.name, sum_of(text, scores), self.evaluator.used)
+
+    def write_heatmap(self, text: Text, file: Path | None, color: str, *, shown: bool) -> Iterator[str]:
+        """Prints the shaded text, or writes it as a page; yields what is to be said about it."""
+        from charrnn.cli.report import print_heatmap, write_page
+        from charrnn.heatmap import surprise
+
+        found = surprise(self.model, text, self.config)
+        if file is not None:
+            write_page(file, found, text.name, self.name)
+            yield f"wrote {file}"
+        if shown:
+            print_heatmap(found, color)
+        score = found.score
+        yield f"{score.bits_per_character:.4f} bits/char, perplexity {score.perplexity:.4f}"
+        if score.characters < text.characters:
+            yield f"shown: the first {score.characters:,} of {text.characters:,} characters"

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import itertools
 import json
 import math
+import os
+import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from charrnn.evaluation import Score, line_scores, total
 from charrnn.texts import Text
+
+if TYPE_CHECKING:
+    from charrnn.heatmap import Surprise
 
 HEADER = (
     "text", "model", "chars", "bytes", "unknown", "nats/char", "bits/char", "bits/byte", "perplexity",
@@ -73,8 +83,12 @@ def _cells(row: Row) -> tuple[str, ...]:
         "".join(c if c.isprintable() else "?" for c in row.text), row.model,
         str(score.characters), str(score.bytes), str(score.unknown),
         f"{score.nats_per_character:.4f}", f"{score.bits_per_character:.4f}",
-        f"{score.bits_per_byte:.4f}", f"{score.perplexity:.4f}", row.computed,
+        f"{score.bits_per_byte:.4f}", _perplexity(score), row.computed,
     )  # fmt: skip
+
+
+def _perplexity(score: Score) -> str:
+    return f"{score.perplexity:.4f}" if score.perplexity < 1e6 else f"{score.perplexity:.3e}"
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -82,7 +96,7 @@ def summary(rows: Sequence[Row]) -> str:
     score = rows[-1].score
     return (
         f"{rows[-1].text}: {score.characters:,} characters, {score.unknown:,} unknown, "
-        f"{score.bits_per_character:.4f} bits/char, perplexity {score.perplexity:.4f} ({rows[-1].computed})"
+        f"{score.bits_per_character:.4f} bits/char, perplexity {_perplexity(score)} ({rows[-1].computed})"
     )
 
 
@@ -126,9 +140,6 @@ LINE_HEADER = "line\tchars\tunk\tlog10prob\tbits_per_char\n"
 
 def progress(*, quiet: bool) -> Callable[[int], None]:
     """A function to be called with numbers of symbols scored: a count on a terminal, or lines elsewhere."""
-    import sys
-    import time
-
     from charrnn.cli.output import note
 
     done, due = 0, time.monotonic() + (1.0 if sys.stderr and sys.stderr.isatty() else 10.0)
@@ -152,3 +163,49 @@ def progress(*, quiet: bool) -> Callable[[int], None]:
         bar.update(done - bar.n)
 
     return (lambda _: None) if quiet or sys.stderr is None else scored
+
+
+def wants_color(choice: str) -> bool:
+    """Whether stdout gets colours: the flag, FORCE_COLOR, NO_COLOR, TERM=dumb, then whether it is a terminal.
+
+    Args:
+        choice: "auto", "always" or "never".
+    """
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return sys.stdout.isatty()
+
+
+def print_heatmap(found: Surprise, choice: str) -> None:
+    """The shaded text and its legend on stdout, line by line."""
+    from rich.console import Console
+
+    from charrnn.heatmap import terminal_legend, terminal_lines
+
+    color = wants_color(choice)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    rich = os.environ.get("COLORTERM") in ("truecolor", "24bit")
+    system: Any = ("truecolor" if rich else "256") if color else None
+    console = Console(file=io.StringIO(), color_system=system, force_terminal=color, width=1 << 20)
+    lines = itertools.chain(terminal_lines(found, color=color, width=width), [terminal_legend(color=color)])
+    for line in lines:
+        with console.capture() as captured:
+            console.print(line, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        sys.stdout.buffer.write(captured.get().encode("utf-8", "replace"))
+    sys.stdout.buffer.flush()
+
+
+def write_page(file: Path, found: Surprise, title: str, model: str) -> None:
+    """The heatmap as an HTML file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from charrnn.checkpoint import write_atomically
+    from charrnn.heatmap import page
+
+    write_atomically(file, page(found, title, model).encode("utf-8", "replace"))
