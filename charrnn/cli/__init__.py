@@ -51,7 +51,7 @@ class Commands(click.Group):
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda name: name.replace("_", "-"),
         "max_content_width": 100,
-    }
+    },
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
