@@ -16,6 +16,7 @@ first division by two is in the weights already.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class Engine:
         table: (vocabulary, gates * hidden): for each symbol, what the first layer makes of it.
         layers: from the bottom up.
         output: (vocabulary, hidden), and ``output_bias`` (vocabulary,).
+        largest: what no logit's magnitude can exceed.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -83,6 +85,9 @@ class Engine:
                 self.layers.append(Layer(np.hstack([W, U]), b + d))
         self.output: Floats = weights["embedding.weight" if config.tied else "output.weight"]
         self.output_bias: Floats = weights["output.bias"]
+        # No unit exceeds 1, so no logit can exceed this; what it means for sums of exponentials is the
+        # sampler's business.
+        self.largest = float((np.abs(self.output).sum(axis=1) + np.abs(self.output_bias)).max())
 
     def _lay_out(self, array: Floats) -> Floats:
         """A weight matrix or bias with its blocks of rows reordered and its sigmoid rows halved."""
@@ -106,33 +111,21 @@ class Stream:
 
     def __init__(self, engine: Engine, count: int | None = None) -> None:
         config = engine.config
-        self._engine, self._size = engine, config.hidden_size
+        self._count, self._size = count, config.hidden_size
+        self._table, self._output = engine.table, engine.output
         columns = () if count is None else (count,)
-        size, rows = config.hidden_size, config.gates * config.hidden_size
-
-        def zeros(*shape: int) -> Floats:
-            return np.zeros((*shape, *columns), np.float32)
-
-        def column(vector: Floats) -> Floats:
-            return vector if count is None else vector[:, None]
-
-        self.hidden = zeros(config.num_layers * size)
-        self.cells = zeros(config.num_layers, size)
-        self._rows, self._input_rows = zeros(rows), zeros(rows)  # products with the weights
-        self._spare = zeros(size)
-        self._logits = zeros(engine.vocabulary)
-        self._output_bias = column(engine.output_bias)
-        self._biases = [column(layer.bias) for layer in engine.layers]
-        self._input_biases = [
-            None if layer.input_bias is None else column(layer.input_bias) for layer in engine.layers
+        rows = config.gates * config.hidden_size
+        self.hidden: Floats = np.zeros((config.num_layers * self._size, *columns), np.float32)
+        self.cells: Floats = np.zeros((config.num_layers, self._size, *columns), np.float32)
+        self._logits: Floats = np.zeros((engine.vocabulary, *columns), np.float32)
+        self._output_bias = engine.output_bias if count is None else engine.output_bias[:, None]
+        self._below: Floats = np.zeros((rows, *columns), np.float32)
+        scratch = [np.zeros((rows, *columns), np.float32) for _ in range(2)]  # shared by the layers
+        make = {"lstm": lstm_layer, "gru": gru_layer, "rnn": rnn_layer}[config.cell]
+        self._layers = [
+            make(layer, self.hidden, self.cells, index, scratch) for index, layer in enumerate(engine.layers)
         ]
-        # Views made once: slicing costs as much as a small product.
-        own = [self.hidden[i * size : (i + 1) * size] for i in range(config.num_layers)]
-        self._own, self._top = own, own[-1]
-        self._both = [self.hidden[max(i - 1, 0) * size : (i + 1) * size] for i in range(len(own))]
-        self._blocks = [self._rows[i * size : (i + 1) * size] for i in range(config.gates)]
-        self._sigmoids = self._rows[: BLOCKS[config.cell][1] * size]
-        self._advance = {"lstm": self._lstm, "gru": self._gru, "rnn": self._rnn}[config.cell]
+        self._top = self.hidden[-self._size :]
 
     def step(self, ids: Any) -> Floats:
         """Reads one symbol a stream and returns the logits of the next.
@@ -144,14 +137,20 @@ class Stream:
             (vocabulary,) or (vocabulary, N): a buffer that the next step overwrites.
         """
         self.advance(ids)
-        np.dot(self._engine.output, self._top, out=self._logits)  # (vocabulary, hidden) (hidden,)
-        return np.add(self._logits, self._output_bias, out=self._logits)
+        logits = self._logits
+        np.dot(self._output, self._top, logits)  # (vocabulary, hidden) (hidden,)
+        return np.add(logits, self._output_bias, logits)
 
     def advance(self, ids: Any) -> None:
         """Reads one symbol a stream without asking what comes next."""
-        below = self._engine.table[ids].T  # (gates * hidden,) or (gates * hidden, N)
-        for index in range(len(self._own)):
-            self._advance(index, below)
+        if self._count is None:
+            below = self._table[ids]  # (gates * hidden,)
+        else:
+            # Through a buffer laid out like the products: adding the transposed rows takes five times longer.
+            below = self._below  # (gates * hidden, N)
+            below[...] = self._table[ids].T
+        for layer in self._layers:
+            layer(below)
 
     def read(self, ids: NDArray[Any]) -> Floats:
         """Reads a text and returns the logits after each symbol.
@@ -166,53 +165,105 @@ class Stream:
         for time, id in enumerate(ids.tolist()):
             self.advance(id)
             top[time] = self._top
-        return top @ self._engine.output.T + self._engine.output_bias
+        return top @ self._output.T + self._output_bias
 
-    def _lstm(self, index: int, below: Floats) -> None:
-        """c' = f * c + i * g and h' = o * tanh(c'), all four gates from one product and one tanh."""
-        rows, sigmoids, cell = self._rows, self._sigmoids, self.cells[index]
-        i, f, o, g = self._blocks  # (hidden,) each, in rows (4 * hidden,)
-        np.dot(self._engine.layers[index].matrix, self._both[index], out=rows)
-        rows += below if index == 0 else self._biases[index]
-        np.tanh(rows, out=rows)
-        sigmoids *= HALF
-        sigmoids += HALF
-        cell *= f
-        i *= g
-        cell += i
-        np.tanh(cell, out=self._spare)
-        np.multiply(o, self._spare, out=self._own[index])
+    def save(self) -> tuple[Floats, Floats]:
+        """Copies of the state, for ``restore``."""
+        return self.hidden.copy(), self.cells.copy()
 
-    def _gru(self, index: int, below: Floats) -> None:
-        """h' = n + z * (h - n) with n = tanh(W x + r * (U h)), which keeps the two products apart."""
-        layer, size, rows, own = (
-            self._engine.layers[index],
-            self._size,
-            self._rows,
-            self._own[index],
-        )
-        r, z, n = self._blocks  # (hidden,) each, in rows (3 * hidden,)
-        inputs, bias = below, self._input_biases[index]
-        if layer.inputs is not None and bias is not None:
-            inputs = np.dot(layer.inputs, self._own[index - 1], out=self._input_rows)
-            inputs += bias
-        np.dot(layer.matrix, own, out=rows)
-        rows += self._biases[index]
-        sigmoids = self._sigmoids  # r and z, (2 * hidden,)
-        sigmoids += inputs[: 2 * size]
-        np.tanh(sigmoids, out=sigmoids)
-        sigmoids *= HALF
-        sigmoids += HALF
-        n *= r
-        n += inputs[2 * size :]
-        np.tanh(n, out=n)
-        own -= n
-        own *= z
-        own += n
+    def restore(self, saved: tuple[Floats, Floats]) -> None:
+        """Puts the state back where ``save`` found it; N streams may all take one stream's state."""
+        for mine, other in zip((self.hidden, self.cells), saved, strict=True):
+            mine[...] = other if other.ndim == mine.ndim else other[..., None]
 
-    def _rnn(self, index: int, below: Floats) -> None:
-        """h' = tanh(W x + U h)."""
-        rows = self._rows  # (hidden,)
-        np.dot(self._engine.layers[index].matrix, self._both[index], out=rows)
-        rows += below if index == 0 else self._biases[index]
-        np.tanh(rows, out=self._own[index])
+    def restore_one(self, column: int, saved: tuple[Floats, Floats]) -> None:
+        """Puts one of N streams where ``save`` of a single stream was."""
+        self.hidden[:, column], self.cells[:, :, column] = saved
+
+
+# -- layers: everything that does not change from step to step is bound once, when a stream is made ----------
+
+Advance = Callable[[Floats], None]
+
+
+def lstm_layer(layer: Layer, hidden: Floats, cells: Floats, index: int, scratch: list[Floats]) -> Advance:
+    """c' = f * c + i * g and h' = o * tanh(c'), all four gates from one product and one tanh."""
+    size = cells.shape[1]
+    own, both = _slices(hidden, size, index)
+    rows, spare, cell = scratch[0], scratch[1][:size], cells[index]  # (4 * hidden,), (hidden,), (hidden,)
+    i, f, o, g = (rows[block * size : (block + 1) * size] for block in range(4))  # (hidden,) each
+    sigmoids = rows[: 3 * size]
+    matrix, bias, first = layer.matrix, _column(layer.bias, hidden), index == 0
+    dot, add, multiply, tanh, half = np.dot, np.add, np.multiply, np.tanh, HALF
+
+    def advance(below: Floats) -> None:
+        dot(matrix, both, rows)
+        add(rows, below if first else bias, rows)
+        tanh(rows, rows)
+        multiply(sigmoids, half, sigmoids)
+        add(sigmoids, half, sigmoids)
+        multiply(cell, f, cell)
+        multiply(i, g, i)
+        add(cell, i, cell)
+        tanh(cell, spare)
+        multiply(o, spare, own)
+
+    return advance
+
+
+def gru_layer(layer: Layer, hidden: Floats, cells: Floats, index: int, scratch: list[Floats]) -> Advance:
+    """h' = n + z * (h - n) with n = tanh(W x + r * (U h)), which keeps the two products apart."""
+    size = cells.shape[1]
+    own, _ = _slices(hidden, size, index)
+    rows, products = scratch  # (3 * hidden,): U h, and W x above the first layer
+    r, z, n = (rows[block * size : (block + 1) * size] for block in range(3))  # (hidden,) each
+    sigmoids = rows[: 2 * size]
+    matrix, bias = layer.matrix, _column(layer.bias, hidden)
+    weights = layer.inputs
+    input_bias = bias if layer.input_bias is None else _column(layer.input_bias, hidden)
+    previous = hidden[(index - 1) * size : index * size] if index else own
+    dot, add, subtract, multiply, tanh, half = np.dot, np.add, np.subtract, np.multiply, np.tanh, HALF
+
+    def advance(below: Floats) -> None:
+        if weights is not None:
+            below = products
+            dot(weights, previous, below)
+            add(below, input_bias, below)
+        dot(matrix, own, rows)
+        add(rows, bias, rows)
+        add(sigmoids, below[: 2 * size], sigmoids)
+        tanh(sigmoids, sigmoids)
+        multiply(sigmoids, half, sigmoids)
+        add(sigmoids, half, sigmoids)
+        multiply(n, r, n)
+        add(n, below[2 * size :], n)
+        tanh(n, n)
+        subtract(own, n, own)
+        multiply(own, z, own)
+        add(own, n, own)
+
+    return advance
+
+
+def rnn_layer(layer: Layer, hidden: Floats, cells: Floats, index: int, scratch: list[Floats]) -> Advance:
+    """h' = tanh(W x + U h)."""
+    own, both = _slices(hidden, cells.shape[1], index)
+    rows, matrix, bias, first = scratch[0], layer.matrix, _column(layer.bias, hidden), index == 0  # (hidden,)
+
+    def advance(below: Floats) -> None:
+        np.dot(matrix, both, rows)
+        np.add(rows, below if first else bias, rows)
+        np.tanh(rows, own)
+
+    return advance
+
+
+def _slices(hidden: Floats, size: int, index: int) -> tuple[Floats, Floats]:
+    """A layer's own state (hidden,), and that with the one below it (2 * hidden,); the first has none."""
+    begin, end = index * size, (index + 1) * size
+    return hidden[begin:end], hidden[max(begin - size, 0) : end]
+
+
+def _column(vector: Floats, hidden: Floats) -> Floats:
+    """A bias as it is added to one stream's rows, or to the rows of N."""
+    return vector if hidden.ndim == 1 else vector[:, None]
