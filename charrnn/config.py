@@ -168,10 +168,39 @@ class SamplingConfig:
     top_k: int = setting(0, "Choose among the K most probable characters only; 0: all.")
     top_p: float = setting(1.0, "Choose among the most probable that together reach P.")
     min_p: float = setting(0.0, "Leave out what is less probable than P times the most probable.")
+    repetition_penalty: float = setting(1.0, "Above 1: make recent characters less probable.")
+    repetition_window: int = setting(64, "How many recent characters --repetition-penalty looks at.")
+    ban: str = setting("", "Never write any of these characters.")
+    best_of: int = setting(1, "Write N texts and show the one most probable per character.")
+    stop: tuple[str, ...] = setting((), "End before this text, which is not shown; repeatable.")
+    num_samples: int = setting(1, "How many texts to write.")
+    separator: str = setting("\n----\n", "What stands between several texts.")
+    lines: int | None = setting(None, "Write N whole lines, none longer than --length.")
+    distinct: bool = setting(False, "Write no line twice.")
+    novel: bool = setting(False, "Write no line that stands in the training text.")
+    novel_span: int | None = setting(None, "Write no run of K characters that stands there either.")
+    logprobs: int = setting(0, "With --json: natural-log probabilities, and of the K most probable.")
+    device: Device = setting("cpu", "Where to compute; only cpu does without torch.")
     seed: int | None = setting(None, "Makes the text repeatable; drawn and shown if not given.")
 
     def __post_init__(self) -> None:
         """Refuses what is out of range, by the flag's name."""
+        self._check_numbers()
+        if "" in self.stop:
+            raise ConfigError("--stop '': an empty text stands everywhere; give at least one character")
+        if self.best_of > 1 and (self.lines is not None or self.length < 0):
+            raise ConfigError("--best-of compares whole texts: it wants a --length, and no --lines")
+        if self.distinct and self.lines is None and self.length < 0:
+            raise ConfigError("--distinct without an end remembers ever more; give --length or --lines")
+        if self.lines is not None and self.num_samples > 1:
+            raise ConfigError("--lines and --num-samples both say how many; give one")
+        if self.lines is not None and self.stop:
+            raise ConfigError("--lines ends at line ends and --stop elsewhere; give one")
+        picky = self.distinct or self.novel or self.novel_span is not None
+        if picky and self.best_of > 1:
+            raise ConfigError("--best-of does not go with --distinct, --novel or --novel-span; leave one out")
+
+    def _check_numbers(self) -> None:
         _check("--length", self.length, self.length >= -1, "0 or more, or -1 for no end")
         _check(
             "--temperature", self.temperature, 0 <= self.temperature < math.inf,
@@ -180,6 +209,16 @@ class SamplingConfig:
         _check("--top-k", self.top_k, self.top_k >= 0, "0 (all) or greater")
         _check("--top-p", self.top_p, 0 < self.top_p <= 1, "greater than 0 and at most 1")
         _check("--min-p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
+        _check(
+            "--repetition-penalty", self.repetition_penalty, 1 <= self.repetition_penalty < math.inf,
+            "1 (none) or greater",
+        )  # fmt: skip
+        for name in ("repetition_window", "best_of", "num_samples"):
+            _check(f"--{name.replace('_', '-')}", getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        _check("--lines", self.lines, self.lines is None or self.lines >= 0, "0 or more")
+        _check("--novel-span", self.novel_span, self.novel_span is None or self.novel_span >= 2, "at least 2")
+        _check("--logprobs", self.logprobs, self.logprobs >= 0, "0 or more")
+        _check_choice("--device", self.device, Device)
         _check_seed(self.seed)
 
 

@@ -1,14 +1,16 @@
 """Logits in, id out: small pure steps, in the order in which they are applied.
 
 Logits are (..., vocabulary); a step returns new ones in which -inf marks what may not be chosen. The order
-is that of the sentence "divide by the temperature, keep the k most probable, of these the nucleus that
-holds p, of these what is not much less probable than the best": temperature comes first, so that top-p and
-min-p see the distribution that is drawn from.
+is that of the sentence "leave out what is banned, make the recent less likely, divide by the temperature,
+keep the k most probable, of these the nucleus that holds p, of these what is not much less probable than
+the best": temperature comes before top-p and min-p, so that these see the distribution that is drawn from.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +20,33 @@ from charrnn.config import SamplingConfig
 
 Floats = NDArray[np.floating[Any]]
 
+LARGEST_EXPONENT = 700.0  # of e, in float64
 
-def forbid(logits: Floats, ids: list[int]) -> Floats:
+
+def forbid(logits: Floats, ids: Sequence[int]) -> Floats:
     """Logits without these ids: the unknown symbol, say, which is read but never written."""
     logits = logits.copy()
     logits[..., ids] = -np.inf
     return logits
 
 
+def penalize(logits: Floats, ids: Iterable[int], penalty: float) -> Floats:
+    """Logits in which these ids' are divided by the penalty if positive, else multiplied by it.
+
+    Each id counts once, however often it is given; a penalty of 1 changes nothing, a greater one makes
+    repetition less probable (Keskar et al., 2019, section 4.1).
+    """
+    logits = logits.copy()
+    recent = list(set(ids))
+    found = logits[..., recent]  # (..., recent)
+    logits[..., recent] = np.where(found > 0, found / penalty, found * penalty)
+    return logits
+
+
 def apply_temperature(logits: Floats, temperature: float) -> Floats:
     """Logits of the distribution raised to the power 1 / temperature, which must be greater than 0."""
     highest = logits.max(axis=-1, keepdims=True)  # so that a small temperature overflows downwards
-    scaled: Floats = (logits - highest) / np.float32(temperature)
+    scaled: Floats = (logits - highest) / np.float64(temperature)
     return scaled
 
 
@@ -65,12 +82,27 @@ def probabilities(logits: Floats) -> Floats:
     return normalized
 
 
+def log_probabilities(logits: Floats) -> Floats:
+    """The natural logarithm of the softmax over the last axis, in float64: what the model believes."""
+    shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
+    logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logs
+
+
 def draw(logits: Floats, uniform: float) -> int:
     """The id where the cumulative distribution of (vocabulary,) logits passes ``uniform`` in [0, 1)."""
-    weights = np.exp(logits - logits.max(), dtype=np.float64)
-    cumulative = np.add.accumulate(weights, out=weights)
-    # "right": an id of probability 0 is never where the distribution passes.
-    return int(cumulative.searchsorted(uniform * cumulative[-1], side="right"))
+    return int(draw_many(logits[None], np.array([uniform]))[0])
+
+
+def draw_many(logits: Floats, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The ids (N,) where each of (N, vocabulary) logits' cumulative distribution passes its uniform."""
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    cumulative = np.add.accumulate(weights, axis=-1)  # (N, vocabulary)
+    total = cumulative[:, -1]
+    # Just below the total, where a product rounded up: an id of probability 0 is never where it passes.
+    targets = np.minimum(uniforms * total, np.nextafter(total, 0.0))
+    ids: NDArray[np.int64] = (cumulative <= targets[:, None]).sum(axis=-1)
+    return ids
 
 
 class Sampler:
@@ -78,18 +110,48 @@ class Sampler:
 
     The generator is Python's Mersenne Twister, whose sequence of floats for a seed is promised not to
     change between versions, as NumPy's are not.
+
+    Args:
+        config: what to choose among, and the seed.
+        forbidden: ids never to choose.
+        largest: what no logit's magnitude can exceed; a finite one saves finding each maximum.
+        seed: of the generator, instead of the config's.
     """
 
-    def __init__(self, config: SamplingConfig, forbidden: list[int] | None = None) -> None:
+    def __init__(
+        self,
+        config: SamplingConfig,
+        forbidden: Sequence[int] = (),
+        *,
+        largest: float = np.inf,
+        seed: int | str | None = None,
+    ) -> None:
         self._config = config
-        self._forbidden = forbidden or []
-        self._uniform = random.Random(config.seed).random
+        self._forbidden = list(forbidden)
+        self._uniform = random.Random(config.seed if seed is None else seed).random
+        self._penalizes = config.repetition_penalty != 1
+        self._recent: deque[int] = deque(maxlen=config.repetition_window)
+        filters = bool(config.top_k or config.top_p < 1 or config.min_p or self._penalizes)
+        self._plain = (
+            not filters and config.temperature > 0 and largest / config.temperature < LARGEST_EXPONENT
+        )
+        self._inverse = np.array(1 / (config.temperature or 1.0))  # 0-d: no conversion at every call
+        self._weights = np.empty(0)
+        self._allowed: Floats | None = None
 
-    def filtered(self, logits: Floats) -> Floats:
-        """The logits (..., vocabulary) that are drawn from, for a temperature above 0."""
+    def read(self, ids: Iterable[int]) -> None:
+        """Takes note of text that was not chosen here, for the repetition penalty."""
+        self._recent.extend(ids)
+
+    def filtered(self, logits: Floats, barred: Sequence[int] = ()) -> Floats:
+        """The logits (..., vocabulary) that are drawn from; for temperature 0, those before it."""
         config = self._config
-        if self._forbidden:
-            logits = forbid(logits, self._forbidden)
+        if self._penalizes and self._recent:
+            logits = penalize(logits, self._recent, config.repetition_penalty)
+        if self._forbidden or barred:
+            logits = forbid(logits, [*self._forbidden, *barred])
+        if config.temperature == 0:
+            return logits
         if config.temperature != 1:
             logits = apply_temperature(logits, config.temperature)
         if config.top_k:
@@ -100,9 +162,43 @@ class Sampler:
             logits = keep_min_p(logits, config.min_p)
         return logits
 
-    def __call__(self, logits: Floats) -> int:
-        """The next id for (vocabulary,) logits; the most probable, the first of equals, at temperature 0."""
+    def __call__(self, logits: Floats, barred: Sequence[int] = ()) -> int:
+        """The next id for (vocabulary,) logits; the most probable, the first of equals, at temperature 0.
+
+        Args:
+            logits: (vocabulary,); they are not changed.
+            barred: ids that may not be chosen this time; at least one must be left.
+        """
+        if self._plain and not barred:
+            return self._draw_plainly(logits)
+        filtered = self.filtered(logits, barred)
+        greedy = self._config.temperature == 0
+        id = int(filtered.argmax()) if greedy else draw(filtered, self._uniform())
+        if self._penalizes:
+            self._recent.append(id)
+        return id
+
+    def choose_many(self, logits: Floats) -> NDArray[np.int64]:
+        """The next ids (N,) of N streams, for (vocabulary, N) logits; no repetition penalty applies."""
+        filtered = self.filtered(logits.T)  # (N, vocabulary)
         if self._config.temperature == 0:
-            allowed = forbid(logits, self._forbidden) if self._forbidden else logits
-            return int(allowed.argmax())
-        return draw(self.filtered(logits), self._uniform())
+            return filtered.argmax(axis=-1)
+        return draw_many(filtered, np.array([self._uniform() for _ in range(len(filtered))]))
+
+    def _draw_plainly(self, logits: Floats) -> int:
+        """What ``draw`` does, without an allocation and without the maximum, for which there is room."""
+        weights = self._weights  # (vocabulary,) float64
+        if len(weights) != len(logits):
+            weights = self._weights = np.empty(len(logits))
+            if self._forbidden:
+                self._allowed = np.ones(len(logits))
+                self._allowed[self._forbidden] = 0
+        np.multiply(logits, self._inverse, weights)
+        np.exp(weights, weights)
+        if self._allowed is not None:
+            np.multiply(weights, self._allowed, weights)
+        np.add.accumulate(weights, 0, None, weights)
+        total = weights.item(-1)
+        id = int(weights.searchsorted(self._uniform() * total, "right"))
+        # Once in 2^53 draws the product rounds up to the total, which nothing passes.
+        return id if id < len(weights) else int(weights.searchsorted(total, "left"))
