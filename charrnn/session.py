@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.checkpoint import ModelFile, load_model
-from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig, draw_seed
+from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
 from charrnn.corpus import Corpus, corpus_name, read_corpus
 from charrnn.device import choose_machine
 from charrnn.errors import ConfigError, CorpusError, RunError
@@ -124,10 +124,8 @@ def _resume(request: Request, directory: Path) -> Trainer:
     paths = list(request.paths) or list(saved.corpus["paths"])
     if paths == ["-"] and not request.paths:
         raise RunError(f"{directory}: its corpus came from stdin; pipe it in again and name -")
-    described = {key: saved.corpus[key] for key in _CORPUS_FIELDS if key in saved.corpus}
-    config = CorpusConfig(**described)
-    tokenizer = tokenizer_from(saved.tokenizer)
-    corpus = read_corpus(paths, config, tokenizer)
+    config = from_mapping(CorpusConfig, saved.corpus)
+    corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer))
     training = saved.training
     # The arithmetic is part of the result; the number of threads and the cadence of saving are not.
     machine = choose_machine(training.device, saved.precision, request.training.threads)
@@ -137,7 +135,6 @@ def _resume(request: Request, directory: Path) -> Trainer:
     return trainer
 
 
-_CORPUS_FIELDS = ("tokenizer", "min_count", "encoding", "newlines", "val_fraction", "lines")
 FREE_ON_RESUME = {"threads", "save_every"}
 
 
