@@ -45,5 +45,5 @@ class UnknownCharacterError(CharrnnError):
         shown = character if character.isprintable() else ascii(character)[1:-1]
         super().__init__(
             f"the model never saw {shown} (U+{ord(character):04X}), at position {position}; "
-            "leave it out, or train with --min-count to have an unknown symbol"
+            "leave it out (sample --skip-unknown does), or train with --min-count to have an unknown symbol"
         )
