@@ -10,7 +10,6 @@ import bz2
 import codecs
 import contextlib
 import dataclasses
-import errno
 import gzip
 import hashlib
 import io
@@ -317,47 +316,50 @@ def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer
 def _encode(chunks: Iterator[str | bytes], characters: int, tokenizer: Tokenizer, names: str) -> Ids:
     """The ids of all chunks, in memory or in a mapped temporary file."""
     dtype = id_dtype(255 if tokenizer.kind == "byte" else tokenizer.size)
-    ids: Ids
+    pieces = (_ids_of(chunk, tokenizer, names) for chunk in chunks)
     if characters * dtype.itemsize <= IN_MEMORY:
-        ids = np.empty(characters, dtype)
+        ids: Ids = np.concatenate([*pieces, np.empty(0, dtype)])
     else:
-        with tempfile.TemporaryFile(prefix="charrnn-ids-") as file:
-            _reserve(file.fileno(), characters * dtype.itemsize)
-            ids = np.memmap(file, dtype, "r+", shape=(characters,))
-    end = 0
-    for chunk in chunks:
-        piece = tokenizer.lookup(chunk)
-        if (missing := piece == tokenizer.size).any() and tokenizer.kind == "char":
-            if tokenizer.unknown is None:
-                character = chunk[int(missing.argmax())]
-                raise CorpusError(
-                    f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
-                    "give that text back, or train anew"
-                )
-            piece[missing] = tokenizer.unknown
-        if end + len(piece) > characters:
-            raise CorpusError(f"{names}: grew while it was read; try again when it is at rest")
-        ids[end : end + len(piece)] = piece
-        end += len(piece)
-    if end != characters:
-        raise CorpusError(f"{names}: shrank while it was read; try again when it is at rest")
+        ids = _mapped(pieces, dtype)
+    if len(ids) != characters:
+        raise CorpusError(f"{names}: changed while it was read; try again when it is at rest")
     return ids
 
 
-def _reserve(descriptor: int, size: int) -> None:
-    """Gives a file its size on the disk: a map over a hole ends the process when the disk is full.
+def _mapped(pieces: Iterable[Ids], dtype: np.dtype[Any]) -> Ids:
+    """The pieces joined in a temporary file without a name, mapped.
+
+    They are written, not stored through the map, whose touched pages would count as this process's memory.
 
     Raises:
         OSError: there is no room, naming the directory of temporary files.
     """
-    os.truncate(descriptor, size)
-    if not hasattr(os, "posix_fallocate"):
-        return
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        with tempfile.TemporaryFile(prefix="charrnn-ids-") as file:
+            for piece in pieces:
+                file.write(piece.tobytes())
+            file.flush()
+            return np.memmap(file, dtype, "r")
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that cannot promise
-            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
+        raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
+
+
+def _ids_of(chunk: str | bytes, tokenizer: Tokenizer, names: str) -> Ids:
+    """A chunk's ids, what the vocabulary lacks as its unknown symbol.
+
+    Raises:
+        CorpusError: it has no unknown symbol.
+    """
+    ids = tokenizer.lookup(chunk)
+    if tokenizer.kind == "char" and (missing := ids == tokenizer.size).any():
+        if tokenizer.unknown is None:
+            character = chunk[int(missing.argmax())]
+            raise CorpusError(
+                f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
+                "give that text back, or train anew"
+            )
+        ids[missing] = tokenizer.unknown
+    return ids
 
 
 def corpus_name(path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import hashlib
 import io
@@ -225,17 +224,12 @@ def test_large_corpora_are_mapped(file: Path, monkeypatch: pytest.MonkeyPatch) -
     assert mapped.ids.tolist() == in_memory.ids.tolist()
 
 
-def test_no_room_for_mapped_ids_is_an_error_before_they_are_written(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A full disk of temporary files is an OSError that names the directory, and no bus error."""
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_no_room_for_mapped_ids_names_the_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk of temporary files is an OSError that names the directory."""
     file.write_text("to be")
     monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))
     with pytest.raises(OSError, match="No space left on device") as caught:
         read(file)
     assert caught.value.filename == tempfile.gettempdir()
@@ -396,9 +390,9 @@ def test_unreadable_files_are_refused(file: Path) -> None:
         read(file)
 
 
-@pytest.mark.parametrize(("second", "verb"), [("abcd", "grew"), ("ab", "shrank")])
+@pytest.mark.parametrize("second", ["abcd", "ab"])
 def test_a_text_that_changes_while_it_is_read_is_refused(
-    file: Path, monkeypatch: pytest.MonkeyPatch, second: str, verb: str
+    file: Path, monkeypatch: pytest.MonkeyPatch, second: str
 ) -> None:
     """A file that another program is writing is an error, never a corpus with a false tail."""
     file.write_text("abc")
@@ -410,7 +404,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(
         return chunks(source)
 
     monkeypatch.setattr(Source, "chunks", changing)
-    with pytest.raises(CorpusError, match=f"{verb} while it was read"):
+    with pytest.raises(CorpusError, match="changed while it was read"):
         read_corpus([str(file)], CorpusConfig(), CharTokenizer("abcd"))
 
 
