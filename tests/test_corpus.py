@@ -229,7 +229,7 @@ def test_no_room_for_mapped_ids_names_the_directory(file: Path, monkeypatch: pyt
     """A full disk of temporary files is an OSError that names the directory."""
     file.write_text("to be")
     monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(OSError, match="No space left on device") as caught:
         read(file)
     assert caught.value.filename == tempfile.gettempdir()
