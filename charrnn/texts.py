@@ -88,7 +88,7 @@ class _Gathered:
 
     def _spill(self) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="charrnn-text-")  # noqa: SIM115 (lives in the map)
+            self._file = tempfile.TemporaryFile(prefix="charrnn-text-")  # noqa: SIM115 (finish closes it)
         for block in self._blocks:
             block.tofile(self._file)
         self._blocks, self._held = [], 0
@@ -97,8 +97,9 @@ class _Gathered:
         if self._file is None:
             return np.concatenate([np.empty(0, self._dtype), *self._blocks])
         self._spill()
-        self._file.flush()
-        return np.memmap(self._file, self._dtype, "r")
+        with self._file:  # the map keeps its own hold of the file
+            self._file.flush()
+            return np.memmap(self._file, self._dtype, "r")
 
 
 def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> Text:
