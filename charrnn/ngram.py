@@ -41,10 +41,12 @@ class Counts:
     """What p_k needs beside p_(k-1): counts of grams and of their contexts, and the discount.
 
     Attributes:
-        gram: (grams of k symbols,) c_k(h s).
-        total: (grams of k - 1 symbols,) c_k(h .).
-        different: (grams of k - 1 symbols,) N_k(h).
+        gram: (grams of k symbols + 1,) c_k(h s).
+        total: (grams of k - 1 symbols + 1,) c_k(h .).
+        different: (grams of k - 1 symbols + 1,) N_k(h).
         discount: D_k.
+
+    Each array ends with a 0, which is what the number -1 of a gram never met finds there.
     """
 
     gram: Numbers
@@ -75,7 +77,7 @@ class NGrams:
         prefixes = np.zeros(1, np.int64)  # contexts of no symbols: one
         numbers = np.zeros(len(symbols) + 1, np.int64)  # of the gram that ends before each place
         for k in range(1, highest + 1):
-            grams = numbers[: len(symbols) - k + 1] * vocabulary + symbols[k - 1 :]
+            grams = numbers[: max(0, len(symbols) - k + 1)] * vocabulary + symbols[k - 1 :]
             codes, first, found, count = np.unique(
                 grams, return_index=True, return_inverse=True, return_counts=True
             )
@@ -152,6 +154,8 @@ class NGrams:
         """The numbers of grams of k symbols, -1 for those that never occurred; all (time,)."""
         codes = self._codes[k - 1]
         wanted = contexts * self.vocabulary + symbols
+        if len(codes) == 0:  # a training text shorter than k
+            return np.full(len(symbols), -1, np.int64)
         places = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
         return np.where((contexts >= 0) & (codes[places] == wanted), places, -1)
 
@@ -170,17 +174,16 @@ class NGrams:
 def _counts(codes: Numbers, gram: Numbers, vocabulary: int, contexts: int) -> Counts:
     """Sums the counts of grams by context, which is what their codes begin with."""
     context = codes // vocabulary
-    total = np.bincount(context, gram, minlength=contexts).astype(np.int64)
-    different = np.bincount(context[gram > 0], minlength=contexts).astype(np.int64)
+    total = np.bincount(context, gram, minlength=contexts + 1).astype(np.int64)
+    different = np.bincount(context[gram > 0], minlength=contexts + 1).astype(np.int64)
     once, twice = int((gram == 1).sum()), int((gram == 2).sum())
     discount = once / (once + 2 * twice) if once and twice else 0.5
-    return Counts(gram, total, different, discount)
+    return Counts(np.append(gram, 0), total, different, discount)
 
 
 def _interpolate(counts: Counts, contexts: Numbers, grams: Numbers, lower: Doubles) -> Doubles:
     """p_k from p_(k-1): numbers of contexts and grams (time,), -1 for those never met."""
-    total = np.where(contexts >= 0, counts.total[contexts], 0)  # (time,)
-    kept = np.where(grams >= 0, counts.gram[grams], 0) - counts.discount
+    total = counts.total[contexts]  # (time,)
+    kept = np.maximum(counts.gram[grams] - counts.discount, 0)
     shared = counts.discount * counts.different[contexts] * lower
-    mixed = (np.maximum(kept, 0) + shared) / np.maximum(total, 1)
-    return np.where(total > 0, mixed, lower)
+    return np.where(total > 0, (kept + shared) / np.maximum(total, 1), lower)
