@@ -167,3 +167,23 @@ def test_no_logit_exceeds_the_bound(cell: Cell) -> None:
     model = random_model(cell, scale=20.0)
     engine = Engine(model)
     assert np.abs(engine.stream().read(some_ids(model))).max() <= engine.largest * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_torch_engine_agrees(cell: Cell) -> None:
+    """The engine for other devices gives the same logits to 1e-4, alone, in a batch and after a restore."""
+    from charrnn.torch_engine import TorchEngine
+
+    model = random_model(cell, embedding=8)
+    ours, theirs, ids = Engine(model), TorchEngine(model, "cpu"), some_ids(model)
+    stream = theirs.stream()
+    np.testing.assert_allclose(stream.read(ids), ours.stream().read(ids), atol=1e-4)
+    saved = stream.save()
+    after = stream.step(3).copy()
+    many, expected = theirs.stream(2), ours.stream(2)
+    for pair in ids.reshape(-1, 2):
+        np.testing.assert_allclose(many.step(pair), expected.step(pair), atol=1e-4)
+    many.restore_one(0, saved)
+    np.testing.assert_allclose(many.step(np.array([3, 5]))[:, 0], after, atol=1e-4)
+    many.restore(saved)
+    np.testing.assert_allclose(many.step(np.array([3, 3])), after[:, None].repeat(2, 1), atol=1e-4)
