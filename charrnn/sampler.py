@@ -124,7 +124,7 @@ class Sampler:
         forbidden: Sequence[int] = (),
         *,
         largest: float = np.inf,
-        seed: int | str | None = None,
+        seed: int | None = None,
     ) -> None:
         self._config = config
         self._forbidden = list(forbidden)
@@ -182,7 +182,8 @@ class Sampler:
         """The next ids (N,) of N streams, for (vocabulary, N) logits; no repetition penalty applies."""
         filtered = self.filtered(logits.T)  # (N, vocabulary)
         if self._config.temperature == 0:
-            return filtered.argmax(axis=-1)
+            best: NDArray[np.int64] = filtered.argmax(axis=-1)
+            return best
         return draw_many(filtered, np.array([self._uniform() for _ in range(len(filtered))]))
 
     def _draw_plainly(self, logits: Floats) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -25,6 +26,30 @@ def read_prompt(text: str | None, file: str | None) -> str:
     if sys.stdin is None:
         raise CorpusError("-: stdin is closed; name a file")
     return _decode(sys.stdin.buffer.read(), "stdin")
+
+
+def unescape(text: str) -> str:
+    r"""The text with a backslash and n, t, r, 0, e, backslash, xHH or uHHHH read as what they stand for.
+
+    >>> unescape(r"one\ntwo\\n")
+    'one\ntwo\\n'
+
+    Raises:
+        ConfigError: a backslash stands before anything else.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        digits = match[1] or match[2]
+        if digits:
+            return chr(int(digits, 16))
+        if match[0][1:] not in ESCAPES:
+            raise ConfigError(f"--escape: {match[0]} is no escape; write \\\\ for a backslash")
+        return ESCAPES[match[0][1:]]
+
+    return re.sub(r"(?s)\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|.?)", replace, text)
+
+
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "\\": "\\"}
 
 
 def _read_file(name: str) -> bytes:

@@ -2,55 +2,139 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from charrnn.cli.options import model_option, quiet_option, setting
-from charrnn.config import SamplingConfig, draw_seed
+from charrnn.config import Device, SamplingConfig, draw_seed, help_of
+
+if TYPE_CHECKING:
+    from charrnn.generation import Author
 
 
 @click.command()
 @model_option
 @click.option("-p", "--prompt", help="Continue this text; - reads it from stdin.")
 @click.option("-f", "--file", "prompt_file", help="Continue this file's text; - is stdin.")
+@click.option("--escape", is_flag=True, help="Read \\n, \\t, \\e ... in -p, --stop, --ban and --separator.")
+@click.option("--skip-unknown", is_flag=True, help="Leave out of the prompt what the model never saw.")
 @setting(SamplingConfig, "length", "-n", "--length")
 @setting(SamplingConfig, "temperature", "--temperature", "--temp")
 @setting(SamplingConfig, "top_k")
 @setting(SamplingConfig, "top_p")
 @setting(SamplingConfig, "min_p")
+@setting(SamplingConfig, "repetition_penalty")
+@setting(SamplingConfig, "repetition_window")
+@setting(SamplingConfig, "ban", "--ban")
+@setting(SamplingConfig, "best_of")
 @setting(SamplingConfig, "seed", "-s", "--seed", type=int)
+@click.option("--stop", multiple=True, help=help_of(SamplingConfig, "stop"))
+@setting(SamplingConfig, "num_samples")
+@setting(SamplingConfig, "separator", shown="a line of four dashes")
+@setting(SamplingConfig, "lines", type=int)
+@setting(SamplingConfig, "distinct")
+@setting(SamplingConfig, "novel")
+@setting(SamplingConfig, "novel_span", type=int)
+@click.option(
+    "--against", multiple=True, metavar="FILE", help="The text to be novel against, if not the learnt one."
+)
+@click.option("--copied", is_flag=True, help="Report on stderr the longest span copied from that text.")
 @click.option("--display-prompt/--no-display-prompt", default=True, help="Print the prompt before the text.")
+@click.option("--json", "as_json", is_flag=True, help="Write an object a text: text, finish_reason, seed.")
+@setting(SamplingConfig, "logprobs", type=int)
+@click.option(
+    "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
+    help="Shade characters by how surprising they were.",
+)  # fmt: skip
+@click.option("-i", "--interactive", is_flag=True, help="Write together, a beginning at a time.")
+@setting(SamplingConfig, "device", type=Device)
 @quiet_option
 def sample(
+    *,
     model: str | None,
     prompt: str | None,
     prompt_file: str | None,
+    escape: bool,
+    skip_unknown: bool,
+    against: tuple[str, ...],
+    copied: bool,
     display_prompt: bool,
+    as_json: bool,
+    color: str,
+    interactive: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
     """Write text like the one a model learnt, to stdout, as it is made."""
+    if escape:
+        from charrnn.cli.prompt import unescape
+
+        prompt = prompt and unescape(prompt)
+        settings["stop"] = tuple(unescape(stop) for stop in settings["stop"])
+        settings |= {name: unescape(settings[name]) for name in ("ban", "separator")}
+    if settings["seed"] is None:
+        settings["seed"] = draw_seed(os.urandom)
     config = SamplingConfig(**settings)
-    if config.seed is None:
-        config = dataclasses.replace(config, seed=draw_seed(os.urandom))
+    check(config, copied=copied, as_json=as_json, interactive=interactive)
 
     from charrnn.checkpoint import load_model
-    from charrnn.cli.output import byte_writer, note
+    from charrnn.cli.output import note, stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
-    from charrnn.generation import continue_text
+    from charrnn.cli.writing import Show
+    from charrnn.generation import Author
     from charrnn.runs import find_model
 
-    write = byte_writer()
+    terminal = os.isatty(stdout_descriptor())
     path = find_model(model)
     text = read_prompt(prompt, prompt_file)
     loaded = load_model(path)
-    generated = continue_text(loaded, text, config)
-    if config.temperature:
-        note(f"seed {config.seed}", quiet=quiet)
-    if display_prompt and text:
-        write(text.encode("utf-8", "surrogateescape"))
-    for piece in generated:
-        write(piece)
+    source = ""
+    if config.novel or config.novel_span or copied:
+        from charrnn.novelty import training_text
+
+        source = training_text(loaded, against)
+    author = Author(loaded, text, config, source=source, skip_unknown=skip_unknown)
+    report(author, skipped=skip_unknown, quiet=quiet)
+    if interactive:
+        from charrnn.cli.interactive import converse
+
+        converse(author, text)
+        return
+    show = Show(author, text if display_prompt else "", keep=copied)
+    show.color = not as_json and wants_color(color, os.environ, terminal=terminal)
+    (show.as_json if as_json else show.plainly)()
+    if copied:
+        from charrnn.novelty import longest_copy
+
+        longest = max((longest_copy(written, source) for written in show.written), key=len, default="")
+        note(f"copied {len(longest)} characters: {longest!r}" if longest else "copied 0 characters")
+
+
+def check(config: SamplingConfig, *, copied: bool, as_json: bool, interactive: bool) -> None:
+    """Refuses options that mean nothing together.
+
+    Raises:
+        click.UsageError: naming them.
+    """
+    endless = config.length < 0 and config.lines is None
+    if copied and endless:
+        raise click.UsageError("--copied reports at the end, and --length -1 has none")
+    if as_json and endless:
+        raise click.UsageError("--json writes whole texts, and --length -1 never ends one")
+    if config.logprobs and not as_json:
+        raise click.UsageError("--logprobs goes with --json")
+    if interactive and (as_json or copied or config.lines is not None):
+        raise click.UsageError("--interactive does not go with --json, --copied or --lines")
+
+
+def report(author: Author, *, skipped: bool, quiet: bool) -> None:
+    """Says what a person needs to have the same text again, and what became of unknown characters."""
+    from charrnn.cli.output import note
+
+    if author.config.temperature:
+        note(f"seed {author.config.seed}", quiet=quiet)
+    if author.unknown:
+        fate = "left out" if skipped else "read as the unknown symbol"
+        note(f"prompt: {author.unknown} characters that the model never saw were {fate}", quiet=quiet)
