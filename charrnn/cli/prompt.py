@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -26,6 +27,18 @@ def read_prompt(text: str | None, file: str | None) -> str:
     if sys.stdin is None:
         raise CorpusError("-: stdin is closed; name a file")
     return _decode(sys.stdin.buffer.read(), "stdin")
+
+
+def as_typed(argument: str) -> str:
+    """An argument as UTF-8, whatever the locale had Python take its bytes for.
+
+    >>> as_typed("é")
+    'é'
+    """
+    try:
+        return os.fsencode(argument).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # it did not come from a command line
+        return argument
 
 
 def unescape(text: str) -> str:

@@ -68,12 +68,12 @@ def sample(
     **settings: Any,
 ) -> None:
     """Write text like the one a model learnt, to stdout, as it is made."""
-    if escape:
-        from charrnn.cli.prompt import unescape
+    from charrnn.cli.prompt import as_typed, read_prompt, unescape
 
-        prompt = prompt and unescape(prompt)
-        settings["stop"] = tuple(unescape(stop) for stop in settings["stop"])
-        settings |= {name: unescape(settings[name]) for name in ("ban", "separator")}
+    read = (lambda argument: unescape(as_typed(argument))) if escape else as_typed
+    prompt = prompt and read(prompt)
+    settings["stop"] = tuple(read(stop) for stop in settings["stop"])
+    settings |= {name: read(settings[name]) for name in ("ban", "separator")}
     if settings["seed"] is None:
         settings["seed"] = draw_seed(os.urandom)
     config = SamplingConfig(**settings)
@@ -81,7 +81,6 @@ def sample(
 
     from charrnn.checkpoint import load_model
     from charrnn.cli.output import note, stdout_descriptor, wants_color
-    from charrnn.cli.prompt import read_prompt
     from charrnn.cli.writing import Show
     from charrnn.generation import Author
     from charrnn.runs import find_model
