@@ -230,7 +230,7 @@ def test_novel_spans_keep_runs_out(items: bool) -> None:
     model = dataclasses.replace(random_model(vocabulary=SMALL + "def"), corpus={"lines": items})
     source = text(model, seed=77, length=60)
     runs = {source[i : i + 3] for i in range(len(source))}
-    lines = {"lines": 20, "length": 300} if items else {"length": 300}
+    lines: dict[str, Any] = {"lines": 20, "length": 300} if items else {"length": 300}
 
     def written(**settings: Any) -> list[str]:
         who = author(model, source=source, **lines, **settings)
@@ -253,7 +253,7 @@ def test_a_text_without_a_way_out_ends() -> None:
 
 
 def test_lines_begin_with_the_prompt() -> None:
-    """What the prompt gave of a line counts when lines are compared, for every item and a text's first line."""
+    """What the prompt gave of a line counts when lines are compared: of each item, of a text's first line."""
     model = small(items=True)
     found, _ = lines_written(author(model, "ab", source="abc\nabb", lines=50, novel=True))
     assert not {"c", "b"} & set(found)
