@@ -362,3 +362,43 @@ def test_killed_at_any_moment_it_goes_on_exactly(charrnn: Charrnn, tmp_path: Pat
     assert resumed.status == 0, resumed.err
     assert "resumed at step" in resumed.err
     check_same(outcome(tmp_path / "killed"), outcome(tmp_path / "straight"))
+
+
+class Losses(Listener):
+    """Keeps the loss of every step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def stepped(self, trainer: Trainer) -> None:
+        """Keeps the last step's loss."""
+        self.losses.append(float(trainer.loss))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell: Cell) -> None:
+    """While nothing is learnt, each step's loss is that of its window within lanes read from end to end."""
+    request = request_for(text, tmp_path / "run", cell)
+    still = dataclasses.replace(request.training, lr=1e-30, matrix_lr=1e-30, weight_decay=0.0)
+    still = dataclasses.replace(still, steps=40, precision="fp32")
+    request = dataclasses.replace(
+        request, training=still, model=dataclasses.replace(request.model, dropout=0.0)
+    )
+    trainer = open_training(request)
+    model, streams = trainer.model, trainer.streams
+    with torch.no_grad():  # sharper than a model begins, so that a state matters
+        for parameter in model.parameters():
+            parameter.mul_(2.0)
+    expected = []
+    for epoch in range(40 // streams.steps_per_epoch):
+        first = epoch * streams.steps_per_epoch
+        pairs = [streams.window(first + step) for step in range(streams.steps_per_epoch)]
+        with torch.no_grad():
+            logits, _ = model(torch.cat([inputs for inputs, _ in pairs]))
+        targets = torch.cat([targets for _, targets in pairs])
+        nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        expected += nats.view(streams.steps_per_epoch, -1).mean(1).tolist()
+    listener = Losses()
+    trainer.run(listener)
+    assert len(expected) >= 2 * streams.steps_per_epoch
+    assert listener.losses[: len(expected)] == pytest.approx(expected, rel=1e-4)
