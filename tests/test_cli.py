@@ -15,10 +15,11 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import ROOT, Charrnn, Result, command, environment
+from conftest import ROOT, Charrnn, Result, command, environment, random_model
 
 import charrnn as package
 from charrnn import cli as cli_module
+from charrnn.api import Model
 from charrnn.cli import cli, run
 from charrnn.cli.options import Duration
 from charrnn.errors import CharrnnError, ConfigError, CorpusError
@@ -360,7 +361,8 @@ def test_examples_in_docstrings_are_true(name: str) -> None:
     """What docstrings show as a session gives what they show."""
     if name == "charrnn.__main__":
         pytest.skip("importing it runs the program")
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    names = {"model": Model(random_model())}  # what examples of a model are about
+    assert doctest.testmod(importlib.import_module(name), extraglobs=names).failed == 0
 
 
 def test_the_group_is_what_main_runs() -> None:
