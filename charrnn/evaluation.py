@@ -187,7 +187,7 @@ class Evaluator:
             self.used = f"torch {machine.precision} lines"
             yield from line_pieces(network, text.ids, ends, start, machine)
             return
-        streams = min(self.config.streams or streams_for(len(text.ids)), max(1, len(text.ids)))
+        streams = streams_for(len(text.ids), self.config.streams)
         self.used = f"torch {machine.precision} x{streams}"
         yield from score_pieces(network, text.ids, start, machine, streams)
 

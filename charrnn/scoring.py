@@ -29,8 +29,14 @@ Floats = NDArray[np.float32]
 Piece = tuple[int, Floats]  # a place in the ids, and the log probabilities (n,) of what stands there
 
 
-def streams_for(length: int) -> int:
-    """As many streams as leave each a section much longer than the overlap."""
+def streams_for(length: int, wanted: int | None = None) -> int:
+    """How many streams read a text of ``length`` symbols.
+
+    As many as wanted, but none whose overlap would begin before the text; without a wish, as many as leave
+    each a section much longer than the overlap.
+    """
+    if wanted is not None:
+        return max(1, min(wanted, length // OVERLAP))
     return max(1, min(STREAMS, length // (4 * OVERLAP)))
 
 
@@ -49,7 +55,7 @@ def score(
         ids: (time,) of ids, each below the vocabulary's size.
         start: the id read before the first.
         machine: the device and arithmetic of the forward passes; the softmax is float32 on any.
-        streams: sections read side by side; chosen from the length if None.
+        streams: sections read side by side; chosen from the length if None; see ``streams_for``.
         on_chunk: called with the number of symbols scored since the last call; may raise to stop.
 
     Returns:
@@ -67,7 +73,7 @@ def score_pieces(
     model: CharRNN, ids: Ids, start: int, machine: Machine, streams: int | None = None
 ) -> Iterator[Piece]:
     """The natural-log probabilities as ``score`` gives them, piece by piece, in no order."""
-    count = min(streams or streams_for(len(ids)), max(1, len(ids)))
+    count = streams_for(len(ids), streams)
     section = -(-len(ids) // count)
     state: State | None = None
     for begin, inputs, targets in _chunks(ids, start, count, section):
