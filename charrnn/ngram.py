@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.tokenizer import Ids
 
 HIGHEST = 8
 BLOCK = 1 << 20  # symbols scored at once
@@ -67,7 +66,9 @@ class NGrams:
     [[0.1111, 0.6111, 0.2778]]
     """
 
-    def __init__(self, ids: Ids, vocabulary: int, start: int, highest: int = HIGHEST) -> None:
+    def __init__(
+        self, ids: NDArray[np.integer[Any]], vocabulary: int, start: int, highest: int = HIGHEST
+    ) -> None:
         """Counts the grams of ids (time,), before which ``start`` stands."""
         self.vocabulary, self.highest, self._start = vocabulary, highest, start
         symbols = self._with_start(ids)
@@ -97,7 +98,7 @@ class NGrams:
     def _with_start(self, ids: NDArray[Any]) -> Numbers:
         return np.concatenate([np.array([self._start], np.int64), ids.astype(np.int64)])
 
-    def log_probabilities(self, ids: Ids) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    def log_probabilities(self, ids: NDArray[np.integer[Any]]) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """The natural-log probability of each symbol under each order, block by block.
 
         Args:
@@ -116,7 +117,7 @@ class NGrams:
             known = contexts[:, -len(block) :]
             yield begin, np.log(self._mix(known, symbols[-len(block) :]))
 
-    def distributions(self, ids: Ids, places: Any) -> Doubles:
+    def distributions(self, ids: NDArray[np.integer[Any]], places: Any) -> Doubles:
         """The probability of every symbol at some places of a text.
 
         Args:

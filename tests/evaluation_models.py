@@ -95,7 +95,7 @@ class Coder:
     def shifts(self) -> list[tuple[int, bool]]:
         """Doubles the interval while a half or the middle holds it; what was subtracted, and which."""
         quarter = 1 << (self.BITS - 2)
-        done = []
+        done: list[tuple[int, bool]] = []
         while True:
             if self.high < 2 * quarter:
                 offset, middle = 0, False

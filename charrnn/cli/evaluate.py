@@ -83,8 +83,8 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     if options["baselines"] or options["dynamic"]:
         learnt = job.learn(options, progress(quiet=quiet))
         note(f"baselines and dynamic evaluation know {learnt.name}, {len(learnt.ids):,} symbols", quiet=quiet)
-    rows = [row for item in texts for row in job.rows(item)]
-    write((to_json(rows, str(path)) if options["as_json"] else table(with_totals(rows))).encode())
+    rows = with_totals([row for item in texts for row in job.rows(item)])
+    write((to_json(rows, str(path)) if options["as_json"] else table(rows)).encode("utf-8", "replace"))
 
 
 def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
