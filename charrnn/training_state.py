@@ -158,7 +158,7 @@ def _cut_log(path: Path, progress: Progress) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             step = json.loads(line)["step"]
         except (ValueError, KeyError, TypeError):

@@ -219,6 +219,18 @@ def test_what_was_logged_after_the_state_is_logged_once(
     check_same(outcome(tmp_path / "run"), straight["lstm"])
 
 
+def test_a_garbled_end_of_the_log_is_written_anew(
+    text: Path, tmp_path: Path, straight: dict[Cell, tuple[bytes, list[str]]]
+) -> None:
+    """Bytes that a crash left at the log's end, no UTF-8 and no JSON, are cut off on resuming."""
+    request = request_for(text, tmp_path / "run")
+    train_until(request, Stop(9))
+    with (tmp_path / "run" / "log.jsonl").open("ab") as log:
+        log.write(b'\0\0\xff{"st\n')
+    train(dataclasses.replace(request, resume=True))
+    check_same(outcome(tmp_path / "run"), straight["lstm"])
+
+
 def test_a_finished_training_is_not_resumed(text: Path, tmp_path: Path) -> None:
     """A run that is done is left as it is, to the byte."""
     request = request_for(text, tmp_path / "run")
