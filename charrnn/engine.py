@@ -16,6 +16,7 @@ first division by two is in the weights already.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,11 @@ class Engine:
         # sampler's business.
         self.largest = float((np.abs(self.output).sum(axis=1) + np.abs(self.output_bias)).max())
 
+    @functools.cached_property
+    def columns(self) -> Floats:
+        """The table as (gates * hidden, vocabulary), for many streams; made when first asked for."""
+        return np.ascontiguousarray(self.table.T)
+
     def _lay_out(self, array: Floats) -> Floats:
         """A weight matrix or bias with its blocks of rows reordered and its sigmoid rows halved."""
         order, sigmoids = BLOCKS[self.config.cell]
@@ -113,6 +119,7 @@ class Stream:
         config = engine.config
         self._count, self._size = count, config.hidden_size
         self._table, self._output = engine.table, engine.output
+        self._columns = engine.table if count is None else engine.columns
         columns = () if count is None else (count,)
         rows = config.gates * config.hidden_size
         self.hidden: Floats = np.zeros((config.num_layers * self._size, *columns), np.float32)
@@ -143,14 +150,14 @@ class Stream:
 
     def advance(self, ids: Any) -> None:
         """Reads one symbol a stream without asking what comes next."""
-        if self._count is None:
-            below = self._table[ids]  # (gates * hidden,)
-        else:
-            # Through a buffer laid out like the products: adding the transposed rows takes five times longer.
-            below = self._below  # (gates * hidden, N)
-            below[...] = self._table[ids].T
+        below = self._table[ids] if self._count is None else self._gather(ids)
         for layer in self._layers:
             layer(below)
+
+    def _gather(self, ids: Any) -> Floats:
+        """The table's columns (gates * hidden, N) laid out as the products are; to transpose is slow."""
+        # "clip", because a mode that may raise makes a copy first.
+        return self._columns.take(ids, 1, self._below, "clip")
 
     def read(self, ids: NDArray[Any]) -> Floats:
         """Reads a text and returns the logits after each symbol.

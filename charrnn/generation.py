@@ -67,7 +67,8 @@ class Author:
         source: str = "",
         skip_unknown: bool = False,
     ) -> None:
-        self.model, self.config, self.tokenizer = model, config, model.tokenizer
+        # The model itself is not kept: the engine has its own layout of the weights.
+        self.config, self.tokenizer = config, model.tokenizer
         self.source = source
         self.prompt, self.unknown = encode_prompt(prompt, model.tokenizer, skip=skip_unknown)
         self.forbidden = forbidden_ids(model.tokenizer, config)

@@ -1,7 +1,7 @@
 """Logits in, id out: small pure steps, in the order in which they are applied.
 
 Logits are (..., vocabulary); a step returns new ones in which -inf marks what may not be chosen. The order
-is that of the sentence "leave out what is banned, make the recent less likely, divide by the temperature,
+is that of the sentence "make the recent less likely, leave out what is banned, divide by the temperature,
 keep the k most probable, of these the nucleus that holds p, of these what is not much less probable than
 the best": temperature comes before top-p and min-p, so that these see the distribution that is drawn from.
 """

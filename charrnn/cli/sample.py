@@ -95,6 +95,7 @@ def sample(
 
         source = training_text(loaded, against)
     author = Author(loaded, text, config, source=source, skip_unknown=skip_unknown)
+    del loaded  # the weights as they were read, of which the engine has its own layout
     report(author, skipped=skip_unknown, quiet=quiet)
     if interactive:
         from charrnn.cli.interactive import converse
