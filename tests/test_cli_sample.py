@@ -13,16 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from conftest import Charrnn, ModelWriter, command, environment, random_model
 
 from charrnn.checkpoint import ModelFile
-from charrnn.cli import cli
-from charrnn.cli.output import Shader, Visible, show_controls, wants_color
-from charrnn.cli.prompt import unescape
+from charrnn.cli.output import show_controls
 from charrnn.config import CorpusConfig
 from charrnn.corpus import read_corpus
-from charrnn.errors import ConfigError
 
 QUICK = ("-s", 1, "-q")
 
@@ -349,66 +345,3 @@ def test_a_conversation_builds_a_text(charrnn: Charrnn, model_path: Path) -> Non
     taken = charrnn("sample", "-m", model_path, "-i", *QUICK, input="Once\n\n")
     first = next(line for line in taken.err.splitlines() if line.startswith("  1  "))
     assert repr(taken.out.removeprefix("Once")) in first
-
-
-# -- the parts, without a process ---------------------------------------------------------------------------
-
-
-def test_help_mentions_every_option() -> None:
-    """``--help`` lists each option with words that say what it does."""
-    result = CliRunner().invoke(cli, ["sample", "--help"], prog_name="charrnn")
-    assert result.exit_code == 0
-    for parameter in cli.commands["sample"].params:
-        assert parameter.opts[-1] in result.output
-        assert getattr(parameter, "help", None)
-
-
-def test_split_characters_are_shown_whole() -> None:
-    """A character whose bytes come in two pieces is shown as one, and garbage as escapes."""
-    visible = Visible()
-    assert visible(b"\xc3") + visible(b"\xa9\xff\x1b") == "é\\xff^[".encode()
-
-
-def test_colour_is_decided_in_order() -> None:
-    """The flag decides, then FORCE_COLOR, NO_COLOR, TERM=dumb, then whether there is a terminal."""
-    everything = {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb"}
-    assert not wants_color("never", everything, terminal=True)
-    assert wants_color("always", {"NO_COLOR": "1"}, terminal=False)
-    assert wants_color("auto", everything, terminal=False)
-    assert not wants_color("auto", {"NO_COLOR": "1"}, terminal=True)
-    assert not wants_color("auto", {"TERM": "dumb"}, terminal=True)
-    assert wants_color("auto", {}, terminal=True)
-    assert not wants_color("auto", {}, terminal=False)
-
-
-def test_shades_end_before_a_line_does() -> None:
-    """No shade lasts over a newline or past the end, and equal shades are not repeated."""
-    shader = Shader()
-    shown = shader(b"a", 3.0) + shader(b"b", 3.5) + shader(b"\n", 9.0) + shader(b"c", 9.0) + shader.end()
-    assert shown == b"\x1b[33mab\x1b[0m\n\x1b[97;41mc\x1b[0m"
-
-
-def test_escapes_are_read_as_written() -> None:
-    """``unescape`` reads each escape once, and refuses what is none."""
-    assert unescape(r"a\n\\n\t\x41\u00e9\e") == "a\n\\n\tAé\x1b"
-    with pytest.raises(ConfigError, match="--escape"):
-        unescape("\\")
-
-
-def test_endless_text_needs_no_more_memory() -> None:
-    """What one step of a stream allocates is freed by the next: 3,000 steps grow nothing."""
-    import tracemalloc
-
-    from charrnn.config import SamplingConfig
-    from charrnn.generation import Author, Writing
-
-    ids = iter(Writing(Author(random_model(), "", SamplingConfig(length=-1, seed=1))))
-    for _ in range(100):
-        next(ids)
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
-    for _ in range(3000):
-        next(ids)
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert after - before < 10_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -294,3 +295,17 @@ def test_pieces_are_the_whole(ids: list[int]) -> None:
     found = list(pieces(ids, lambda held: tokenizer.decode_bytes(list(held))))
     assert b"".join(found) == tokenizer.decode_bytes(ids)
     assert not ids or found[0] == tokenizer.decode_bytes(ids[:1])
+
+
+def test_endless_text_needs_no_more_memory() -> None:
+    """What one step of a stream allocates is freed by the next: 3,000 steps grow nothing."""
+    ids = iter(Writing(author(length=-1)))
+    for _ in range(100):
+        next(ids)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(3000):
+        next(ids)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 10_000

@@ -68,19 +68,12 @@ def sample(
     **settings: Any,
 ) -> None:
     """Write text like the one a model learnt, to stdout, as it is made."""
-    from charrnn.cli.prompt import as_typed, read_prompt, unescape
-
-    read = (lambda argument: unescape(as_typed(argument))) if escape else as_typed
-    prompt = prompt and read(prompt)
-    settings["stop"] = tuple(read(stop) for stop in settings["stop"])
-    settings |= {name: read(settings[name]) for name in ("ban", "separator")}
-    if settings["seed"] is None:
-        settings["seed"] = draw_seed(os.urandom)
-    config = SamplingConfig(**settings)
+    prompt, config = read_arguments(prompt, settings, escape=escape)
     check(config, copied=copied, as_json=as_json, interactive=interactive)
 
     from charrnn.checkpoint import load_model
-    from charrnn.cli.output import note, stdout_descriptor, wants_color
+    from charrnn.cli.output import stdout_descriptor, wants_color
+    from charrnn.cli.prompt import read_prompt
     from charrnn.cli.writing import Show
     from charrnn.generation import Author
     from charrnn.runs import find_model
@@ -106,10 +99,25 @@ def sample(
     show.color = not as_json and wants_color(color, os.environ, terminal=terminal)
     (show.as_json if as_json else show.plainly)()
     if copied:
-        from charrnn.novelty import longest_copy
+        report_copied(show.written, source)
 
-        longest = max((longest_copy(written, source) for written in show.written), key=len, default="")
-        note(f"copied {len(longest)} characters: {longest!r}" if longest else "copied 0 characters")
+
+def read_arguments(
+    prompt: str | None, settings: dict[str, Any], *, escape: bool
+) -> tuple[str | None, SamplingConfig]:
+    """The prompt and the settings as they were typed, escapes read where asked for, with a seed.
+
+    Raises:
+        ConfigError: a setting is out of range, or an escape is none.
+    """
+    from charrnn.cli.prompt import as_typed, unescape
+
+    read = (lambda argument: unescape(as_typed(argument))) if escape else as_typed
+    settings["stop"] = tuple(read(stop) for stop in settings["stop"])
+    settings |= {name: read(settings[name]) for name in ("ban", "separator")}
+    if settings["seed"] is None:
+        settings["seed"] = draw_seed(os.urandom)
+    return prompt and read(prompt), SamplingConfig(**settings)
 
 
 def check(config: SamplingConfig, *, copied: bool, as_json: bool, interactive: bool) -> None:
@@ -138,3 +146,12 @@ def report(author: Author, *, skipped: bool, quiet: bool) -> None:
     if author.unknown:
         fate = "left out" if skipped else "read as the unknown symbol"
         note(f"prompt: {author.unknown} characters that the model never saw were {fate}", quiet=quiet)
+
+
+def report_copied(texts: list[str], source: str) -> None:
+    """Says what the longest run of characters is that one of the texts shares with the training text."""
+    from charrnn.cli.output import note
+    from charrnn.novelty import longest_copy
+
+    longest = max((longest_copy(text, source) for text in texts), key=len, default="")
+    note(f"copied {len(longest)} characters" + (f": {longest!r}" if longest else ""))
