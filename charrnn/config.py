@@ -197,6 +197,8 @@ class SamplingConfig:
         if self.lines is not None and self.stop:
             raise ConfigError("--lines ends at line ends and --stop elsewhere; give one")
         picky = self.distinct or self.novel or self.novel_span is not None
+        if self.stop and (self.distinct or self.novel):
+            raise ConfigError("--stop ends within a line, which --novel and --distinct judge whole")
         if picky and self.best_of > 1:
             raise ConfigError("--best-of does not go with --distinct, --novel or --novel-span; leave one out")
 

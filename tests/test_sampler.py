@@ -235,6 +235,7 @@ def test_settings_out_of_range_are_refused_by_their_flag(name: str, value: Any) 
         {"stop": ("",)}, {"best_of": 2, "lines": 3}, {"best_of": 2, "length": -1},
         {"best_of": 2, "novel": True}, {"distinct": True, "length": -1}, {"lines": 2, "num_samples": 2},
         {"lines": 2, "stop": ("x",)},
+        {"novel": True, "stop": ("x",)},
     ],
 )  # fmt: skip
 def test_settings_that_contradict_are_refused(settings: dict[str, Any]) -> None:
