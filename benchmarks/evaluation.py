@@ -1,0 +1,155 @@
+"""Evaluation: its speed beside a bare forward pass, its memory, its start-up, its figures.
+
+    python -m benchmarks.evaluation TEXT [--megabytes 100] [--repeats 3]
+    python -m benchmarks.evaluation TEXT --model MODEL
+
+The first line repeats TEXT to so many megabytes in a temporary file and scores it with a 2 x 256 LSTM. The
+bare pass calls the same network on the same batches of ids, made beforehand, and drops its logits; the two
+take turns. The second line compares whole processes: ``echo "I like apples" | charrnn evaluate -`` and
+``python -c "import torch"``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.report import machine, median_ratio, table
+from charrnn.checkpoint import ModelFile
+from charrnn.config import CorpusConfig, EvaluationConfig, EvaluationPrecision, ModelConfig
+from charrnn.corpus import read_corpus
+from charrnn.device import choose_machine
+from charrnn.evaluation import Evaluator
+from charrnn.model import CharRNN, State, export_weights
+from charrnn.scoring import CHUNK, STREAMS
+from charrnn.texts import Text, read_text
+
+PART = 1 << 20  # symbols of one turn of the comparison
+PRECISIONS: tuple[EvaluationPrecision, ...] = ("fp32", "bf16")
+
+
+def new_model(path: str) -> ModelFile:
+    """An untrained 2 x 256 LSTM with the text's vocabulary."""
+    config = ModelConfig(num_layers=2, hidden_size=256, embedding_size=64)
+    tokenizer = read_corpus([path], CorpusConfig()).tokenizer
+    return ModelFile(export_weights(CharRNN(config, tokenizer.size)), config, tokenizer)
+
+
+def bare_pass(model: ModelFile, precision: EvaluationPrecision, symbols: int) -> Callable[[], None]:
+    """A function that runs the network over so many symbols, 64 side by side, and nothing else."""
+    machine = choose_machine("cpu", precision)
+    network = CharRNN(model.config, model.tokenizer.size).eval()
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randint(model.tokenizer.size, (CHUNK, STREAMS), generator=generator)  # (time, batch)
+
+    @torch.inference_mode()
+    def run() -> None:
+        state: State | None = None
+        for _ in range(symbols // (CHUNK * STREAMS)):
+            with machine.autocast():
+                _, state = network(inputs, state)
+
+    return run
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """How long one call takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def speed(model: ModelFile, text: Text, repeats: int) -> list[list[str]]:
+    """Rows of the table: characters a second of both, in turns, and the median of their ratios."""
+    part = dataclasses.replace(text, ids=text.ids[:PART], characters=min(PART, len(text.ids)))
+    rows = []
+    for precision in PRECISIONS:
+        evaluator = Evaluator(model, EvaluationConfig(streams=STREAMS, precision=precision, device="cpu"))
+        bare = bare_pass(model, precision, PART)
+        bare()
+        ours, theirs = [], []
+        for _ in range(repeats):
+            ours.append(len(part.ids) / seconds(lambda: evaluator.score(part)))  # noqa: B023
+            theirs.append(PART / seconds(bare))
+        ratio = f"{median_ratio(ours, theirs):.2f}"
+        rows.append([precision, *(f"{statistics.median(s):,.0f}" for s in (ours, theirs)), ratio])
+    return rows
+
+
+def memory(model: ModelFile, path: Path, precision: EvaluationPrecision) -> list[str]:
+    """A row of the table: what scoring a whole file took, and how much memory it added at its peak."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    text = read_text(str(path), model)
+    evaluator = Evaluator(model, EvaluationConfig(streams=STREAMS, precision=precision, device="cpu"))
+    began = time.perf_counter()
+    score = evaluator.score(text)
+    took = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures = [f"{score.bytes / 1e6:.0f} MB", f"{took:.0f} s", f"{score.characters / took:,.0f}"]
+    return [*figures, f"{peak / 1024:,.0f} MiB", f"{(peak - before) / 1024:,.0f} MiB"]
+
+
+def startup(model: str, repeats: int) -> str:
+    """The two processes' wall times, in turns."""
+    commands = {
+        "evaluate": [sys.executable, "-m", "charrnn", "evaluate", "-m", model, "-"],
+        "import torch": [sys.executable, "-c", "import torch"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(repeats):
+        for name, command in commands.items():
+            began = time.perf_counter()
+            subprocess.run(command, input=b"I like apples\n", check=True, capture_output=True)
+            times[name].append(time.perf_counter() - began)
+    ratio = median_ratio(times["evaluate"], times["import torch"])
+    medians = [f"{statistics.median(found):.3f} s" for found in times.values()]
+    return table(["evaluate -", "import torch", "ratio"], [[*medians, f"{ratio:.2f}"]])
+
+
+def write_repeated(source: Path, target: Path, size: int) -> None:
+    """Writes so many bytes of a text, over and over."""
+    data = source.read_bytes()
+    with target.open("wb") as file:
+        while size > 0:
+            file.write(data[:size])
+            size -= len(data)
+
+
+def main() -> None:
+    """Measures and prints Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text")
+    parser.add_argument("--model", help="measure start-up with this model instead")
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the whole file's scoring")
+    arguments = parser.parse_args()
+    print(machine() + "\n")
+    if arguments.model:
+        print(startup(arguments.model, arguments.repeats))
+        return
+    torch.manual_seed(0)
+    model = new_model(arguments.text)
+    with tempfile.TemporaryDirectory() as folder:
+        long = Path(folder, "text")
+        write_repeated(Path(arguments.text), long, arguments.megabytes * 10**6)
+        rows = speed(model, read_text(arguments.text, model), arguments.repeats)
+        print(table(["arithmetic", "evaluate, char/s", "bare pass, char/s", "ratio"], rows) + "\n")
+        if arguments.megabytes:
+            row = memory(model, long, arguments.precision)
+            header = ["scored", "in", "char/s", "peak memory", "of it by scoring"]
+            print(table(header, [row]))
+
+
+if __name__ == "__main__":
+    main()
