@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
 HIGHEST = 8
 BLOCK = 1 << 20  # symbols scored at once
 
