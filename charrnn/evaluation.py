@@ -152,6 +152,7 @@ class Evaluator:
         long = self._is_long(len(text.ids))
         streams, precision = self.config.streams or 1, self.config.precision
         numpy = precision == "fp32" and streams == 1 and not long and self._torch is None
+        numpy = numpy and self.config.device in ("auto", "cpu")
         began = time.perf_counter()
         for piece in self._by_numpy(text, ends) if numpy else self._by_torch(text, ends):
             self._on_piece(len(piece[1]))

@@ -130,6 +130,18 @@ def test_errors(charrnn: Charrnn, model_path: Path, tmp_path: Path) -> None:
     assert "--encoding" in line
     assert "cut: " in complaint(charrnn("evaluate", "-m", "cut", "bad"))
     assert "nothing" in complaint(charrnn("evaluate", "-m", "nothing", "bad"))
+    line = complaint(charrnn("evaluate", "-m", model_path, "--html", "nowhere/page", "-", input="to be"))
+    assert "nowhere: no such directory" in line
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_device_is_heeded(charrnn: Charrnn, model_path: Path) -> None:
+    """A device asked for by name is used or refused, even for a text so short that NumPy would do."""
+    result = charrnn("evaluate", "-m", model_path, "--device", "mps", "-", input="to be\n")
+    if result.status:
+        assert "--device mps" in complaint(result, status=2)
+    else:
+        assert table(result)[0]["computed"] == "torch fp32 x1"
 
 
 @pytest.mark.parametrize(

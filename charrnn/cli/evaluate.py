@@ -92,7 +92,7 @@ def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
 
     Raises:
         click.UsageError: naming them.
-        RunError: the page's file is there and may not be replaced.
+        RunError: the page's file is there and may not be replaced, or has no directory to be in.
     """
     outputs = ("as_json", "per_line", "heatmap", "html")
     chosen = [f"--{name.replace('as_', '').replace('_', '-')}" for name in outputs if options[name]]
@@ -105,6 +105,8 @@ def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
         raise click.UsageError("--train is for --baselines and --dynamic; give one of them too")
     if (options["heatmap"] or options["html"]) and len(texts) > 1:
         raise click.UsageError(f"{chosen[0]} shows one text; name one")
+    if options["html"] and not options["html"].parent.is_dir():
+        raise RunError(f"{options['html'].parent}: no such directory; make it first")
     if options["html"] and options["html"].exists() and not options["force"]:
         raise RunError(f"{options['html']}: exists; replace it with --force, or name another file")
 
