@@ -1,0 +1,1 @@
+"""Programs that measure, draw and write what the documents show."""

@@ -1,201 +1,26 @@
-"""Files, directories, compressed files and stdin become one sequence of ids, in bounded memory.
+"""Texts become one sequence of ids, in bounded memory.
 
 A corpus is read twice, chunk by chunk: once to count its characters and hash its text, once to encode it.
-What cannot be read twice (stdin, a pipe) is kept in a temporary file in between.
 """
 
 from __future__ import annotations
 
-import bz2
-import codecs
-import contextlib
 import dataclasses
-import gzip
 import hashlib
-import io
-import lzma
-import os
-import shutil
-import sys
 import tempfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.items import split_items
+from charrnn.sources import OPENERS, Found, find_sources
 from charrnn.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter, id_dtype
 
-CHUNK = 1 << 20  # bytes read at a time
 IN_MEMORY = 64 << 20  # bytes of ids beyond which they live in a mapped file
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One input: a file, or stdin or a pipe spooled to a temporary file.
-
-    Attributes:
-        path: where to read.
-        name: what messages call it.
-    """
-
-    path: Path
-    name: str
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
-        """The decompressed bytes; what goes wrong while reading is a CorpusError with the name."""
-        try:
-            with OPENERS.get(self.path.suffix, open)(self.path, "rb") as file:
-                yield file
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-            raise CorpusError(f"{self.name}: damaged {self.path.suffix[1:]} file: {error}") from None
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise CorpusError(f"{self.name}: {reason}") from None
-
-    def chunks(self) -> Iterator[bytes]:
-        """The bytes, at most CHUNK at a time."""
-        with self.open() as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-
-    def text(self, config: CorpusConfig) -> Iterator[str]:
-        """The characters, chunk by chunk, without a byte-order mark.
-
-        Raises:
-            CorpusError: bytes that do not decode, with their offset; or a NUL byte where none belongs.
-        """
-        utf8 = codecs.lookup(config.encoding).name == "utf-8"
-        decoder: Any = codecs.getincrementaldecoder("utf-8-sig" if utf8 else config.encoding)()
-        unix = config.newlines == "unix"
-        newlines = io.IncrementalNewlineDecoder(None, translate=True) if unix else None
-        offset = 0
-        for chunk in _and_then(self.chunks(), b""):
-            if utf8 and (nul := chunk.find(0)) >= 0:
-                raise self._not_text("a NUL byte", offset + nul)
-            offset += len(chunk)
-            try:
-                text = decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                byte = f"byte 0x{error.object[error.start]:02x} is not {config.encoding}"
-                # The object ends where the chunk does, but begins anywhere: after a byte-order mark, or
-                # with what the decoder kept of the chunk before.
-                raise self._not_text(byte, offset - len(error.object) + error.start) from None
-            except UnicodeError as error:
-                raise self._not_text(str(error), 0) from None
-            yield newlines.decode(text, final=not chunk) if newlines else text
-
-    def _not_text(self, what: str, offset: int) -> CorpusError:
-        return CorpusError(
-            f"{self.name}: {what}, at offset {offset:,}; "
-            "name the text's --encoding, or learn bytes with --tokenizer byte"
-        )
-
-    def is_text(self, config: CorpusConfig) -> bool:
-        """Whether the whole file decodes; for choosing among a directory's files."""
-        try:
-            for _ in self.text(config):
-                pass
-        except CorpusError:
-            return False
-        return True
-
-
-def _and_then(chunks: Iterable[bytes], last: bytes) -> Iterator[bytes]:
-    """The chunks, then one more, which tells the decoder that the text ends."""
-    yield from chunks
-    yield last
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """The sources that a command line's paths stand for.
-
-    Attributes:
-        sources: in the order given, a directory's files sorted by path.
-        skipped: how many files of directories were passed over: hidden, empty or not text.
-    """
-
-    sources: list[Source]
-    skipped: int = 0
-
-
-def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
-    """The sources behind files, directories and "-" (stdin, read here to its end).
-
-    Raises:
-        CorpusError: a path does not exist, or a directory holds no text.
-    """
-    sources: list[Source] = []
-    skipped = 0
-    for name in paths:
-        path = Path(name)
-        if not name:
-            raise CorpusError("'': a corpus without a name; is a variable of the shell unset?")
-        if name == "-":
-            sources.append(_spool_stdin())
-        elif path.is_dir():
-            found = _find_in_directory(path, config)
-            sources += found.sources
-            skipped += found.skipped
-        elif path.is_file():
-            sources.append(Source(path, name))
-        elif path.exists():
-            sources.append(_spool_pipe(path, name))
-        else:
-            raise CorpusError(f"{name}: no such file or directory")
-    return Found(sources, skipped)
-
-
-def _find_in_directory(directory: Path, config: CorpusConfig) -> Found:
-    sources, skipped = [], 0
-    for folder, folders, files in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            path = Path(folder, name)
-            source = Source(path, str(path))
-            hidden = name.startswith(".") or not path.is_file() or path.stat().st_size == 0
-            if hidden or not (config.tokenizer == "byte" or source.is_text(config)):
-                skipped += 1
-            else:
-                sources.append(source)
-    if not sources:
-        raise CorpusError(f"{directory}: no text files in this directory ({skipped} skipped)")
-    sources.sort(key=lambda source: source.name)
-    return Found(sources, skipped)
-
-
-def _spool_stdin() -> Source:
-    """Stdin as a file that can be read twice; it is unlinked when the process ends."""
-    if sys.stdin is None or sys.stdin.closed:
-        raise CorpusError("-: stdin is closed; name a file")
-    return _spool(sys.stdin.buffer, "-")
-
-
-def _spool_pipe(path: Path, name: str) -> Source:
-    """A named pipe, or a shell's ``<(command)``, as a file that can be read twice."""
-    try:
-        with path.open("rb") as pipe:
-            return _spool(pipe, name)
-    except OSError as error:
-        raise CorpusError(f"{name}: {error.strerror}") from None
-
-
-def _spool(stream: IO[bytes], name: str) -> Source:
-    spool = tempfile.NamedTemporaryFile(prefix="charrnn-spool-")  # noqa: SIM115 (lives with _SPOOLS)
-    _SPOOLS.append(spool)
-    shutil.copyfileobj(stream, spool, CHUNK)
-    spool.flush()
-    return Source(Path(spool.name), name)
-
-
-_SPOOLS: list[Any] = []
 
 
 @dataclasses.dataclass(frozen=True)

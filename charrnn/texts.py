@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint import ModelFile
 from charrnn.config import CorpusConfig, from_mapping
-from charrnn.corpus import IN_MEMORY, Source, find_sources, read_corpus
+from charrnn.corpus import IN_MEMORY, read_corpus
 from charrnn.errors import CorpusError
+from charrnn.sources import Source, find_sources
 from charrnn.tokenizer import Ids, Tokenizer, code_points, id_dtype
 
 NEWLINE = 10

@@ -22,9 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import corpus as corpus_module
+from charrnn import sources as sources_module
 from charrnn.config import CorpusConfig
-from charrnn.corpus import Corpus, Source, corpus_name, find_sources, read_corpus
+from charrnn.corpus import Corpus, corpus_name, read_corpus
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.sources import Source, find_sources
 from charrnn.tokenizer import CharTokenizer
 
 BOM = b"\xef\xbb\xbf"
@@ -55,7 +57,7 @@ def test_chunks_do_not_change_a_text(encoding: str, plain: str, varied: str, chu
     """However small the chunks, a text decodes to what it decodes to as a whole."""
     text = plain + "".join(c for c in varied if c.encode(encoding, "ignore")) + "!"
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus_module, "CHUNK", chunk)
+        patch.setattr(sources_module, "CHUNK", chunk)
         path = Path(folder, "text")
         path.write_bytes(text.encode(encoding))
         assert text_of(read(path, encoding=encoding)) == text
@@ -79,7 +81,7 @@ def test_undecodable_bytes_are_named_with_their_offset(
     file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, mark: bytes, data: bytes, offset: int, byte: str
 ) -> None:
     """The first byte that is no UTF-8 is named with its true offset, mark and chunk borders or not."""
-    monkeypatch.setattr(corpus_module, "CHUNK", chunk)
+    monkeypatch.setattr(sources_module, "CHUNK", chunk)
     file.write_bytes(mark + data)
     with pytest.raises(CorpusError) as caught:
         read(file)
@@ -92,7 +94,7 @@ def test_undecodable_bytes_are_named_with_their_offset(
 @pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
 def test_nul_bytes_are_no_text(file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     """A NUL byte, by which binary files are known, is refused with its offset."""
-    monkeypatch.setattr(corpus_module, "CHUNK", chunk)
+    monkeypatch.setattr(sources_module, "CHUNK", chunk)
     file.write_bytes(b"ab\ncd\0ef")
     with pytest.raises(CorpusError, match=r"a NUL byte, at offset 5; .*--tokenizer byte"):
         read(file)
@@ -101,7 +103,7 @@ def test_nul_bytes_are_no_text(file: Path, monkeypatch: pytest.MonkeyPatch, chun
 @pytest.mark.parametrize("chunk", [1, 2, 3, 1 << 20])
 def test_utf16_errors_have_offsets_too(file: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     """In UTF-16, the offset of half a surrogate pair counts the mark and all bytes before it."""
-    monkeypatch.setattr(corpus_module, "CHUNK", chunk)
+    monkeypatch.setattr(sources_module, "CHUNK", chunk)
     file.write_bytes(b"\xff\xfe" + "abc".encode("utf-16-le") + b"\x00\xdc" + "d".encode("utf-16-le"))
     with pytest.raises(CorpusError, match="is not utf-16, at offset 8;"):
         read(file, encoding="utf-16")
@@ -438,3 +440,11 @@ def test_sources_keep_the_names_that_were_typed(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a").write_text("x")
     monkeypatch.chdir(tmp_path)
     assert [source.name for source in find_sources(["a", "./a"], CorpusConfig()).sources] == ["a", "./a"]
+
+
+def test_binary_files_are_not_latin_text(tmp_path: Path) -> None:
+    """With an encoding in which every byte decodes, a NUL byte still tells what is not text."""
+    (tmp_path / "text.txt").write_bytes("né\n".encode("latin-1") * 5)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    corpus = read(tmp_path, encoding="latin-1")
+    assert (corpus.files, corpus.skipped) == (1, 1)
