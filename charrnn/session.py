@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from charrnn.checkpoint import ModelFile, load_model
+from charrnn.checkpoint import ModelFile, expected_shapes, load_model
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
 from charrnn.corpus import Corpus, corpus_name, read_corpus
 from charrnn.device import choose_machine
 from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.plan import dropout_for, expected_passes
 from charrnn.runs import RUNS, prepare_run
 from charrnn.tokenizer import tokenizer_from
 from charrnn.trainer import Trainer
@@ -81,6 +83,8 @@ def open_training(request: Request) -> Trainer:
     _check_size(corpus)
     source = None if request.init_from is None else load_model(request.init_from)
     shape = request.model if source is None else _shape_of(source, request)
+    if "dropout" not in request.given:
+        shape = _with_dropout(shape, training, corpus)
     trainer = Trainer(corpus, shape, training, machine, directory)
     if source is not None:
         trainer.transfer = transfer_weights(source, trainer.model, corpus.tokenizer)
@@ -102,6 +106,13 @@ def _shape_of(source: ModelFile, request: Request) -> ModelConfig:
                 "leave the flag out"
             )
     return dataclasses.replace(source.config, dropout=request.model.dropout)
+
+
+def _with_dropout(shape: ModelConfig, training: TrainingConfig, corpus: Corpus) -> ModelConfig:
+    """The shape with a dropout that suits how often the text will be read."""
+    shapes = expected_shapes(shape, corpus.tokenizer.size).values()
+    passes = expected_passes(training.length, corpus.train_size, sum(map(math.prod, shapes)))
+    return dataclasses.replace(shape, dropout=dropout_for(passes))
 
 
 def _refuse_occupied(directory: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
-from charrnn.plan import EVALUATIONS, Plan
+from charrnn.plan import EVALUATIONS, Plan, dropout_for, expected_passes
 
 
 def plan(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Plan:
@@ -150,3 +150,21 @@ def test_patience_ends_a_training_that_gains_nothing() -> None:
     assert simulate(plan(**settings, patience=3), 0.01, 0.1, improves=False) == [10, 20, 30]
     assert len(simulate(plan(**settings, patience=0), 0.01, 0.1, improves=False)) == 100
     assert len(simulate(plan(**settings, patience=3), 0.01, 0.1)) == 100
+
+
+def test_dropout_grows_with_the_passes() -> None:
+    """A text read a few times gets little dropout, one read over and over gets half, and never less for more."""
+    rates = [dropout_for(passes) for passes in (0.1, 3, 6, 10, 20, 50, 1000)]
+    assert rates == sorted(rates)
+    assert (rates[0], rates[2], rates[-1]) == (0.1, 0.1, 0.5)
+
+
+def test_passes_follow_from_numbers_alone() -> None:
+    """Epochs are passes; steps are as many as their windows hold; twice the time or half the text is twice."""
+    assert expected_passes(TrainingConfig(epochs=7.5), 1000, 10**6) == 7.5
+    steps = TrainingConfig(steps=100, batch_size=10, seq_length=20)
+    assert expected_passes(steps, 4000, 10**6) == 5
+    minute = expected_passes(TrainingConfig(time=60), 10**6, 877_000)
+    assert minute == pytest.approx(1.8)
+    assert expected_passes(TrainingConfig(time=120), 10**6, 877_000) == pytest.approx(2 * minute)
+    assert expected_passes(TrainingConfig(time=60), 5 * 10**5, 877_000) == pytest.approx(2 * minute)

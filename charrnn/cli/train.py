@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @setting(ModelConfig, "num_layers")
 @setting(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size")
 @setting(ModelConfig, "embedding_size")
-@setting(ModelConfig, "dropout")
+@setting(ModelConfig, "dropout", shown="0.1 to 0.5, by how often the text will be read")
 @setting(TrainingConfig, "lr", "--lr", "--learning-rate")
 @setting(TrainingConfig, "matrix_lr")
 @setting(TrainingConfig, "optimizer", type=click.Choice(["muon", "adamw"]))
@@ -149,6 +149,7 @@ def run(trainer: Trainer, *, quiet: bool) -> int | None:
 def describe(trainer: Trainer) -> str:
     """What is being learnt, with what, in a few lines."""
     corpus, config, streams = trainer.corpus, trainer.model.config, trainer.streams
+    machine, wanted = trainer.machine, trainer.config
     files = f" in {corpus.files} files" if corpus.files > 1 else ""
     skipped = f", {corpus.skipped} files skipped (hidden, empty or not text)" if corpus.skipped else ""
     unit = "bytes" if corpus.tokenizer.kind == "byte" else "characters"
@@ -156,9 +157,9 @@ def describe(trainer: Trainer) -> str:
     lines = [
         f"text: {corpus.characters:,} {unit}{files}, {corpus.tokenizer.size} different{skipped}",
         f"model: {config.num_layers} x {config.hidden_size} {config.cell.upper()}, "
-        f"{parameters:,} parameters, on {trainer.machine.device.type} in {trainer.machine.precision}",
+        f"{parameters:,} parameters, dropout {config.dropout:g}, on {machine.device.type} in "
+        f"{machine.precision}",
     ]
-    wanted = trainer.config
     if corpus.config.lines:
         lines.append(f"lines: {streams.batch} a step, of {streams.time} characters on average")
     elif (streams.batch, streams.time) != (wanted.batch_size, wanted.seq_length):
