@@ -153,14 +153,14 @@ def test_patience_ends_a_training_that_gains_nothing() -> None:
 
 
 def test_dropout_grows_with_the_passes() -> None:
-    """A text read a few times gets little dropout, one read over and over gets half, and never less for more."""
+    """A text read a few times gets little dropout, one read over and over gets half."""
     rates = [dropout_for(passes) for passes in (0.1, 3, 6, 10, 20, 50, 1000)]
     assert rates == sorted(rates)
     assert (rates[0], rates[2], rates[-1]) == (0.1, 0.1, 0.5)
 
 
 def test_passes_follow_from_numbers_alone() -> None:
-    """Epochs are passes; steps are as many as their windows hold; twice the time or half the text is twice."""
+    """Epochs are passes, steps what their windows hold; twice the time or half the text is twice."""
     assert expected_passes(TrainingConfig(epochs=7.5), 1000, 10**6) == 7.5
     steps = TrainingConfig(steps=100, batch_size=10, seq_length=20)
     assert expected_passes(steps, 4000, 10**6) == 5
