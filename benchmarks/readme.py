@@ -21,11 +21,9 @@ BEGIN, END = "<!-- help: python -m benchmarks.readme -->", "<!-- end of help -->
 def help_section() -> str:
     """The help of all commands, in the width of a usual terminal."""
     blocks = []
-    with click.Context(cli, info_name="charrnn") as parent:
+    with click.Context(cli, info_name="charrnn", **cli.context_settings) as parent:
         for name, command in cli.commands.items():
-            with click.Context(
-                command, info_name=name, parent=parent, max_content_width=100, terminal_width=100
-            ) as context:
+            with click.Context(command, info_name=name, parent=parent, terminal_width=100) as context:
                 blocks.append(f"```text\n{command.get_help(context)}\n```")
     return "\n\n".join(blocks)
 

@@ -51,6 +51,7 @@ def request_for(text: Path, directory: Path, cell: Cell = "lstm", **changes: Any
             corpus=CorpusConfig(),
             model=ModelConfig(cell, 2, 12, 6, dropout=0.2),
             training=training,
+            given=frozenset({"dropout"}),
         ),
         **changes,
     )
