@@ -66,6 +66,10 @@ class CorpusConfig:
                 f"--encoding {self.encoding}: no such encoding; try utf-8, latin-1, cp1252 or utf-16"
             ) from None
 
+    def train_size(self, symbols: int) -> int:
+        """How many of a text's symbols train, rounded down; the rest validate."""
+        return int(symbols * (1 - self.val_fraction))
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:

@@ -17,7 +17,7 @@ import numpy as np
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.items import split_items
-from charrnn.sources import OPENERS, Found, find_sources
+from charrnn.sources import OPENERS, as_utf8, find_sources, read_sources
 from charrnn.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter, id_dtype
 
 IN_MEMORY = 64 << 20  # bytes of ids beyond which they live in a mapped file
@@ -84,17 +84,12 @@ class _Scan:
     counter: VocabularyCounter = dataclasses.field(default_factory=VocabularyCounter)
 
     def add(self, chunk: str | bytes) -> None:
-        data = chunk if isinstance(chunk, bytes) else chunk.encode("utf-8", "surrogatepass")
+        data = as_utf8(chunk)
         self.characters += len(chunk)
         self.size += len(data)
         self.hash.update(data)
         if isinstance(chunk, str):
             self.counter.add(chunk)
-
-
-def _read(found: Found, config: CorpusConfig) -> Iterator[str | bytes]:
-    for source in found.sources:
-        yield from source.chunks() if config.tokenizer == "byte" else source.text(config)
 
 
 def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer | None = None) -> Corpus:
@@ -108,7 +103,7 @@ def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer
     paths = list(paths)
     found = find_sources(paths, config)
     scan = _Scan()
-    for chunk in _read(found, config):
+    for chunk in read_sources(found.sources, config):
         scan.add(chunk)
     names = ", ".join(paths)
     if scan.characters == 0:
@@ -116,8 +111,8 @@ def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer
     if tokenizer is None:
         byte = config.tokenizer == "byte"
         tokenizer = ByteTokenizer() if byte else scan.counter.tokenizer(config.min_count)
-    ids = _encode(_read(found, config), scan.characters, tokenizer, names)
-    train_size = int(len(ids) * (1 - config.val_fraction))
+    ids = _encode(read_sources(found.sources, config), scan.characters, tokenizer, names)
+    train_size = config.train_size(len(ids))
     if config.lines:
         newline = tokenizer.start  # a newline, wherever the vocabulary has one
         if tokenizer.decode([newline]) != "\n":

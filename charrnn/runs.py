@@ -50,19 +50,32 @@ def _newest_model() -> Path:
     return max(found)[1]
 
 
+def refuse_occupied(directory: Path) -> None:
+    """Lets a new run begin only where nothing is; to be asked before a long corpus is read, too.
+
+    Raises:
+        RunError: something is there, or cannot be looked at.
+    """
+    try:
+        occupied = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+    except OSError as error:
+        raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
+    if occupied:
+        raise RunError(
+            f"{directory}: exists; go on with --resume, replace it with --force, "
+            "or write elsewhere with --output-dir"
+        )
+
+
 def prepare_run(directory: Path, *, force: bool) -> None:
     """Makes the directory of a new run; ``force`` removes a former run's files from it, nothing else.
 
     Raises:
         RunError: it holds something and ``force`` is not set, or it cannot be made.
     """
+    if not force:
+        refuse_occupied(directory)
     try:
-        occupied = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
-        if occupied and not force:
-            raise RunError(
-                f"{directory}: exists; go on with --resume, replace it with --force, "
-                "or write elsewhere with --output-dir"
-            )
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None

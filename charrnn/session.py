@@ -15,7 +15,7 @@ from charrnn.corpus import Corpus, corpus_name, read_corpus
 from charrnn.device import choose_machine
 from charrnn.errors import ConfigError, CorpusError, RunError
 from charrnn.plan import dropout_for, expected_passes
-from charrnn.runs import RUNS, prepare_run
+from charrnn.runs import RUNS, prepare_run, refuse_occupied
 from charrnn.tokenizer import tokenizer_from
 from charrnn.trainer import Trainer
 from charrnn.training_state import SavedTraining, load_training, restore_training
@@ -74,7 +74,7 @@ def open_training(request: Request) -> Trainer:
     if not request.paths:
         raise ConfigError("name a corpus: a file, a directory, or - for stdin")
     if not request.force:
-        _refuse_occupied(directory)
+        refuse_occupied(directory)
     training = request.training
     machine = choose_machine(training.device, training.precision, training.threads)
     if training.seed is None:
@@ -113,12 +113,6 @@ def _with_dropout(shape: ModelConfig, training: TrainingConfig, corpus: Corpus) 
     shapes = expected_shapes(shape, corpus.tokenizer.size).values()
     passes = expected_passes(training.length, corpus.train_size, sum(map(math.prod, shapes)))
     return dataclasses.replace(shape, dropout=dropout_for(passes))
-
-
-def _refuse_occupied(directory: Path) -> None:
-    """Says so before a long corpus is read, not after."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        prepare_run(directory, force=False)
 
 
 def _check_size(corpus: Corpus) -> None:

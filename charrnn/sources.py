@@ -190,3 +190,14 @@ def _spool(stream: IO[bytes], name: str) -> Source:
 
 
 _SPOOLS: list[Any] = []
+
+
+def read_sources(sources: Iterable[Source], config: CorpusConfig) -> Iterator[str | bytes]:
+    """The sources' chunks one after another, as ``cat`` joins them: bytes of a byte corpus, else text."""
+    for source in sources:
+        yield from source.chunks() if config.tokenizer == "byte" else source.text(config)
+
+
+def as_utf8(chunk: str | bytes) -> bytes:
+    """What counts as a chunk's bytes, in sizes and hashes."""
+    return chunk if isinstance(chunk, bytes) else chunk.encode("utf-8", "surrogatepass")

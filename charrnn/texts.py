@@ -19,7 +19,7 @@ from charrnn.checkpoint import ModelFile
 from charrnn.config import CorpusConfig, from_mapping
 from charrnn.corpus import IN_MEMORY, read_corpus
 from charrnn.errors import CorpusError
-from charrnn.sources import Source, find_sources
+from charrnn.sources import Source, as_utf8, find_sources, read_sources
 from charrnn.tokenizer import Ids, Tokenizer, code_points, id_dtype
 
 NEWLINE = 10
@@ -114,7 +114,6 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> Text:
     characters = size = 0
     for piece in pieces():
         found = tokenizer.lookup(piece)  # (chars,)
-        data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass")
         points = code_points(piece) if isinstance(piece, str) else found
         newlines.add(np.flatnonzero(points == NEWLINE) + characters)
         if tokenizer.kind == "char" and (missing := found == tokenizer.size).any():
@@ -125,7 +124,7 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> Text:
                 found[missing] = tokenizer.unknown
         ids.add(found)
         characters += len(piece)
-        size += len(data)
+        size += len(as_utf8(piece))
     if characters == 0:
         raise CorpusError(f"{name}: empty; give a text of at least one character")
     return Text(name, ids.finish(), characters, size, unknown.finish(), newlines.finish(), tokenizer, pieces)
@@ -161,12 +160,7 @@ def read_text(path: str, model: ModelFile, encoding: str | None = None) -> Text:
     """
     config = text_config(model, encoding)
     sources = find_sources([path], config).sources
-    return gather(path, lambda: _read(sources, config), model.tokenizer)
-
-
-def _read(sources: Sequence[Source], config: CorpusConfig) -> Iterator[str | bytes]:
-    for source in sources:
-        yield from source.chunks() if config.tokenizer == "byte" else source.text(config)
+    return gather(path, lambda: read_sources(sources, config), model.tokenizer)
 
 
 def _split(model: ModelFile, *, train: bool) -> Text:
@@ -187,11 +181,11 @@ def _split(model: ModelFile, *, train: bool) -> Text:
     except CorpusError as error:
         raise CorpusError(f"{error}; it was the model's own text: name another to evaluate") from None
     digest = hashlib.sha256()
-    for piece in _read(sources, config):
-        digest.update(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass"))
+    for piece in read_sources(sources, config):
+        digest.update(as_utf8(piece))
     if digest.hexdigest() != recorded.get("sha256"):
         raise CorpusError(f"{', '.join(paths)}: changed since the model learnt it; name the text to evaluate")
-    cut = int(int(recorded["characters"]) * (1 - config.val_fraction))
+    cut = config.train_size(int(recorded["characters"]))
     pieces = _part(sources, config, 0, cut) if train else _part(sources, config, cut, None)
     if config.lines:
         pieces = _items(paths, config, model, train=train)
@@ -205,7 +199,7 @@ def _part(sources: Sequence[Source], config: CorpusConfig, begin: int, end: int 
 
     def pieces() -> Iterator[str | bytes]:
         place = 0
-        for piece in _read(sources, config):
+        for piece in read_sources(sources, config):
             stop = None if end is None else max(0, end - place)
             if wanted := piece[max(0, begin - place) : stop]:
                 yield wanted
