@@ -1,19 +1,25 @@
 """Texts become one sequence of ids, in bounded memory.
 
 A corpus is read twice, chunk by chunk: once to count its characters and hash its text, once to encode it.
+The ids of a large one are kept beside the run in a file named after what they encode, and mapped: a training
+that is resumed hashes its text, to know that it is the same, and finds it encoded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
+import json
+import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from charrnn.checkpoint import PART
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.items import split_items
@@ -21,6 +27,7 @@ from charrnn.sources import OPENERS, as_utf8, find_sources, read_sources
 from charrnn.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter, id_dtype
 
 IN_MEMORY = 64 << 20  # bytes of ids beyond which they live in a mapped file
+CACHED = "ids-{}.npy"  # that file's name, after the key of what it holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Corpus:
         skipped: how many files of directories were passed over.
         config: how it was read, and which share at its end is held out.
         train_size: how many symbols train; as nanoGPT rounds, 1,003,854 of tiny Shakespeare's 1,115,394.
+        cache: the file of ids beside the run, where there is one.
     """
 
     ids: Ids
@@ -52,6 +60,7 @@ class Corpus:
     skipped: int
     config: CorpusConfig
     train_size: int
+    cache: Path | None = None
 
     @property
     def train(self) -> Ids:
@@ -81,37 +90,52 @@ class _Scan:
     characters: int = 0
     size: int = 0  # bytes as UTF-8
     hash: Any = dataclasses.field(default_factory=hashlib.sha256)
-    counter: VocabularyCounter = dataclasses.field(default_factory=VocabularyCounter)
+    counter: VocabularyCounter | None = dataclasses.field(default_factory=VocabularyCounter)
 
     def add(self, chunk: str | bytes) -> None:
         data = as_utf8(chunk)
         self.characters += len(chunk)
         self.size += len(data)
         self.hash.update(data)
-        if isinstance(chunk, str):
+        if isinstance(chunk, str) and self.counter is not None:
             self.counter.add(chunk)
 
 
-def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer | None = None) -> Corpus:
+def read_corpus(
+    paths: Iterable[str],
+    config: CorpusConfig,
+    tokenizer: Tokenizer | None = None,
+    directory: Path | None = None,
+) -> Corpus:
     """Reads and encodes the texts at ``paths``, joined as ``cat`` would.
 
-    With a tokenizer, that one is used; what it lacks becomes its unknown symbol.
+    Args:
+        paths: files, directories, or "-" for stdin.
+        config: how to read them.
+        tokenizer: to encode with; what it lacks becomes its unknown symbol. Made from the text if None.
+        directory: the run's, where the ids of a large text are kept; made when they are written. Without
+            one they go into a temporary file.
 
     Raises:
         CorpusError: nothing there, nothing in it, not text, or characters the given tokenizer lacks.
+        OSError: there is no room for the ids, naming where.
     """
     paths = list(paths)
     found = find_sources(paths, config)
-    scan = _Scan()
+    scan = _Scan(counter=VocabularyCounter() if tokenizer is None else None)
     for chunk in read_sources(found.sources, config):
         scan.add(chunk)
     names = ", ".join(paths)
     if scan.characters == 0:
         raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
     if tokenizer is None:
+        assert scan.counter is not None
         byte = config.tokenizer == "byte"
         tokenizer = ByteTokenizer() if byte else scan.counter.tokenizer(config.min_count)
-    ids = _encode(read_sources(found.sources, config), scan.characters, tokenizer, names)
+    pieces = (_ids_of(chunk, tokenizer, names) for chunk in read_sources(found.sources, config))
+    ids, cache = _keep(pieces, scan, tokenizer, directory)
+    if len(ids) != scan.characters:
+        raise CorpusError(f"{names}: changed while it was read; try again when it is at rest")
     train_size = config.train_size(len(ids))
     if config.lines:
         newline = tokenizer.start  # a newline, wherever the vocabulary has one
@@ -130,20 +154,57 @@ def read_corpus(paths: Iterable[str], config: CorpusConfig, tokenizer: Tokenizer
         skipped=found.skipped,
         config=config,
         train_size=train_size,
+        cache=cache,
     )
 
 
-def _encode(chunks: Iterator[str | bytes], characters: int, tokenizer: Tokenizer, names: str) -> Ids:
-    """The ids of all chunks, in memory or in a mapped temporary file."""
+def _keep(
+    pieces: Iterable[Ids], scan: _Scan, tokenizer: Tokenizer, directory: Path | None
+) -> tuple[Ids, Path | None]:
+    """The pieces as one array: in memory, mapped from a temporary file, or from one beside the run."""
     dtype = id_dtype(255 if tokenizer.kind == "byte" else tokenizer.size)
-    pieces = (_ids_of(chunk, tokenizer, names) for chunk in chunks)
-    if characters * dtype.itemsize <= IN_MEMORY:
-        ids: Ids = np.concatenate([*pieces, np.empty(0, dtype)])
-    else:
-        ids = _mapped(pieces, dtype)
-    if len(ids) != characters:
-        raise CorpusError(f"{names}: changed while it was read; try again when it is at rest")
-    return ids
+    if scan.characters * dtype.itemsize <= IN_MEMORY:
+        return np.concatenate([*pieces, np.empty(0, dtype)]), None
+    if directory is None:
+        return _mapped(pieces, dtype), None
+    encoding = json.dumps([scan.hash.hexdigest(), tokenizer.describe()], sort_keys=True)
+    key = hashlib.sha256(encoding.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    path = directory / CACHED.format(key)
+    if not path.exists():
+        _write_cache(path, pieces, scan.characters, dtype)
+    if not path.exists():
+        return np.empty(0, dtype), None  # the text changed, which the number of ids tells
+    ids: Ids = np.load(path, mmap_mode="r")
+    return ids, path
+
+
+def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[Any]) -> None:
+    """Writes the ids beside their place, then renames: what bears the name is whole.
+
+    Raises:
+        CorpusError: as raised by the pieces.
+        OSError: there is no room, naming the file.
+    """
+    part = Path(f"{path}{PART}")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+    written = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for piece in pieces:
+                written += file.write(piece.tobytes()) // dtype.itemsize
+            file.flush()
+            os.fsync(file.fileno())
+        if written == count:
+            part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        part.unlink(missing_ok=True)
+        if not path.exists():
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()  # as it was found: not there, or not empty
 
 
 def _mapped(pieces: Iterable[Ids], dtype: np.dtype[Any]) -> Ids:

@@ -39,7 +39,8 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype, iterations: int = ITERAT
     X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(iterations):
         gram = X @ X.mT  # (count, smaller, smaller)
-        X = a * X + (b * gram + c * gram @ gram) @ X
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # b gram + c gram^2
+        X = torch.baddbmm(X, polynomial, X, beta=a)  # a X + (b gram + c gram^2) X
     result: Tensor = (X.mT if tall else X).float()
     return result
 
@@ -94,7 +95,7 @@ class Muon(torch.optim.Optimizer):
             average = state["momentum"].lerp_(parameter.grad, 1 - momentum)
             directions.append(parameter.grad.lerp(average, momentum))
         blocks = torch.cat(directions).view(-1, self._hidden, width)  # (blocks, hidden, width)
-        updates = orthogonalize(blocks, self._dtype).view(-1, width)
+        updates = orthogonalize(blocks, self._dtype).reshape(-1, width)
         scale = math.sqrt(max(1.0, self._hidden / width))  # the same change of activations, any shape
         pieces = torch.split(updates, [len(parameter) for parameter in parameters])
         for parameter, update in zip(parameters, pieces, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from charrnn.errors import ModelFileError, RunError
 RUNS = Path("runs")
 LOG_FILE = "log.jsonl"
 OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
+CACHED = "ids-*.npy"  # a large text's ids, beside the run
 
 
 def find_model(name: str | None) -> Path:
@@ -53,11 +55,15 @@ def _newest_model() -> Path:
 def refuse_occupied(directory: Path) -> None:
     """Lets a new run begin only where nothing is; to be asked before a long corpus is read, too.
 
+    Ids that were kept for a training which then did not begin are nothing: they are taken or replaced.
+
     Raises:
         RunError: something is there, or cannot be looked at.
     """
     try:
-        occupied = directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
+        occupied = directory.exists() and (
+            not directory.is_dir() or any(not _is_cache(path) for path in directory.iterdir())
+        )
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
     if occupied:
@@ -67,8 +73,14 @@ def refuse_occupied(directory: Path) -> None:
         )
 
 
-def prepare_run(directory: Path, *, force: bool) -> None:
+def _is_cache(path: Path) -> bool:
+    return fnmatch.fnmatch(path.name.removesuffix(PART), CACHED)
+
+
+def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> None:
     """Makes the directory of a new run; ``force`` removes a former run's files from it, nothing else.
+
+    Ids kept there are removed unless they are the new run's ``cache``.
 
     Raises:
         RunError: it holds something and ``force`` is not set, or it cannot be made.
@@ -82,6 +94,9 @@ def prepare_run(directory: Path, *, force: bool) -> None:
     for name in OURS:
         for left in (name, name + PART):  # a kill while writing leaves the second
             (directory / left).unlink(missing_ok=True)
+    for path in directory.iterdir():
+        if _is_cache(path) and path != cache:
+            path.unlink()
 
 
 def run_name(model: Path) -> str:

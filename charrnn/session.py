@@ -79,7 +79,7 @@ def open_training(request: Request) -> Trainer:
     machine = choose_machine(training.device, training.precision, training.threads)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
-    corpus = read_corpus(request.paths, request.corpus)
+    corpus = read_corpus(request.paths, request.corpus, directory=directory)
     _check_size(corpus)
     source = None if request.init_from is None else load_model(request.init_from)
     shape = request.model if source is None else _shape_of(source, request)
@@ -88,7 +88,7 @@ def open_training(request: Request) -> Trainer:
     trainer = Trainer(corpus, shape, training, machine, directory)
     if source is not None:
         trainer.transfer = transfer_weights(source, trainer.model, corpus.tokenizer)
-    prepare_run(directory, force=request.force)
+    prepare_run(directory, force=request.force, cache=corpus.cache)
     return trainer
 
 
@@ -130,7 +130,7 @@ def _resume(request: Request, directory: Path) -> Trainer:
     if paths == ["-"] and not request.paths:
         raise RunError(f"{directory}: its corpus came from stdin; pipe it in again and name -")
     config = from_mapping(CorpusConfig, saved.corpus)
-    corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer))
+    corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer), directory)
     training = saved.training
     # The arithmetic is part of the result; the number of threads and the cadence of saving are not.
     machine = choose_machine(training.device, saved.precision, request.training.threads)

@@ -226,6 +226,52 @@ def test_large_corpora_are_mapped(file: Path, monkeypatch: pytest.MonkeyPatch) -
     assert mapped.ids.tolist() == in_memory.ids.tolist()
 
 
+def test_large_corpora_are_kept_beside_the_run(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a directory the ids are written there once: a second reading hashes the text and maps them."""
+    file.write_text("to be or not to be")
+    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    run = tmp_path / "runs" / "play"
+    first = read_corpus([str(file)], CorpusConfig(), directory=run)
+    assert first.cache is not None
+    assert list(run.iterdir()) == [first.cache]
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus_module, "_ids_of", None)  # encoding would be an error
+        second = read_corpus([str(file)], CorpusConfig(), first.tokenizer, run)
+    assert isinstance(second.ids, np.memmap)
+    assert text_of(second) == "to be or not to be"
+    assert second.cache == first.cache
+
+
+@pytest.mark.parametrize("changed", ["to be or not to bE", "to be"])
+def test_kept_ids_are_those_of_the_text(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """Ids that were kept of another text, or with another vocabulary, are not taken for this one's."""
+    file.write_text("to be or not to be")
+    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    caches = {read_corpus([str(file)], CorpusConfig(), directory=tmp_path).cache}
+    wider = read_corpus([str(file)], CorpusConfig(), CharTokenizer(" Ebenortx"), tmp_path)
+    assert text_of(wider) == "to be or not to be"
+    file.write_text(changed)
+    other = read_corpus([str(file)], CorpusConfig(), directory=tmp_path)
+    assert text_of(other) == changed
+    assert len(caches | {wider.cache, other.cache}) == 3
+
+
+def test_what_cannot_be_kept_leaves_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where encoding fails, neither a part of the ids nor a new directory is left."""
+    file.write_text("to be")
+    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    run = tmp_path / "run"
+    with pytest.raises(CorpusError, match="not the text this vocabulary was made from"):
+        read_corpus([str(file)], CorpusConfig(), CharTokenizer(" bot"), run)
+    assert not run.exists()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_no_room_for_mapped_ids_names_the_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk of temporary files is an OSError that names the directory."""
@@ -393,8 +439,9 @@ def test_unreadable_files_are_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize("second", ["abcd", "ab"])
+@pytest.mark.parametrize("kept", [False, True])
 def test_a_text_that_changes_while_it_is_read_is_refused(
-    file: Path, monkeypatch: pytest.MonkeyPatch, second: str
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str, kept: bool
 ) -> None:
     """A file that another program is writing is an error, never a corpus with a false tail."""
     file.write_text("abc")
@@ -406,8 +453,11 @@ def test_a_text_that_changes_while_it_is_read_is_refused(
         return chunks(source)
 
     monkeypatch.setattr(Source, "chunks", changing)
+    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0 if kept else 1 << 20)
+    directory = tmp_path / "run" if kept else None
     with pytest.raises(CorpusError, match="changed while it was read"):
-        read_corpus([str(file)], CorpusConfig(), CharTokenizer("abcd"))
+        read_corpus([str(file)], CorpusConfig(), CharTokenizer("abcd"), directory)
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

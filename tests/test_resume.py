@@ -415,3 +415,21 @@ def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell:
     trainer.run(listener)
     assert len(expected) >= 2 * streams.steps_per_epoch
     assert listener.losses[: len(expected)] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_large_text_is_not_encoded_again(
+    text: Path, tmp_path: Path, straight: dict[Cell, tuple[bytes, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose ids are kept beside it goes on from the map, exactly; lost, they are made anew."""
+    monkeypatch.setattr("charrnn.corpus.IN_MEMORY", 0)
+    request = request_for(text, tmp_path / "run")
+    train_until(request, Stop(7))
+    resumed = dataclasses.replace(request, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("charrnn.corpus._ids_of", None)  # encoding would be an error
+        train_until(resumed, Stop(13))
+    [cache] = (tmp_path / "run").glob("ids-*.npy")
+    cache.unlink()
+    train(resumed)
+    assert cache.exists()
+    check_same(outcome(tmp_path / "run"), straight["lstm"])

@@ -130,6 +130,16 @@ def test_force_removes_a_run_and_nothing_else(write_model: ModelWriter) -> None:
 
 
 @pytest.mark.parametrize("force", [True, False])
+def test_kept_ids_are_nothing_to_lose(force: bool) -> None:
+    """Ids of a training that never began do not stand in a run's way; only the new run's own stay."""
+    for name in ("run/ids-0123.npy", "run/ids-4567.npy.part"):
+        make(name)
+    own = make("run/ids-89ab.npy")
+    prepare_run(Path("run"), force=force, cache=own)
+    assert list(Path("run").iterdir()) == [own]
+
+
+@pytest.mark.parametrize("force", [True, False])
 def test_a_file_in_the_way_stays(force: bool) -> None:
     """Where a file has the run's name, it is an error even with ``--force``."""
     file = make("run")
