@@ -5,6 +5,9 @@
 Every contestant trains the same network (the default: embedding, 2 x 256 LSTM, output) on the same text in
 the same batches. The plain loop is what a tutorial writes: one ``nn.LSTM`` in float32, with oneDNN, Adam,
 clipping. The slow one calls ``nn.LSTM`` once for every character, as char-rnn.pytorch does.
+
+A second table says where a step's time goes: everything that the trainer does from one step to the next,
+its clock and its listener included, against its calls of forward (with the loss), backward and optimizers.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import argparse
 import statistics
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +31,8 @@ from charrnn.corpus import read_corpus
 from charrnn.device import choose_machine
 from charrnn.streams import ItemBatches, Streams
 from charrnn.trainer import Trainer
+
+SHARED_STEPS = 100  # whose time is divided into shares
 
 Step = Callable[[], None]
 
@@ -89,8 +96,46 @@ def steps_per_second(step: Step, seconds: float) -> float:
     return count / (time.perf_counter() - began)
 
 
+class Clock:
+    """Sums up the time that is spent in functions which it wraps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, whose time counts under the name."""
+
+        def timed(*arguments: Any, **keywords: Any) -> Any:
+            began = time.perf_counter()
+            result = function(*arguments, **keywords)
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            return result
+
+        return timed
+
+
+def shares(trainer: Trainer, steps: int) -> str:
+    """Of a step's time, what goes into forward, backward, the optimizers and the rest."""
+    clock = Clock()
+    wrap = clock.wrap
+    with unittest.mock.patch.multiple(
+        "charrnn.trainer.functional", cross_entropy=wrap("forward", functional.cross_entropy)
+    ), unittest.mock.patch.object(Tensor, "backward", wrap("backward", Tensor.backward)):  # fmt: skip
+        trainer.model.forward = wrap("forward", trainer.model.forward)  # type: ignore[method-assign]
+        for optimizer in trainer.optimizers:
+            optimizer.step = wrap("optimizers", optimizer.step)  # type: ignore[method-assign]
+        began = time.perf_counter()
+        for _ in range(steps):
+            trainer._timed_step()
+        total = time.perf_counter() - began
+    rest = total - sum(clock.seconds.values())
+    parts = {**clock.seconds, "the rest: windows, clipping, clocks": rest}
+    rows = [[name, f"{1e3 * part / steps:.2f} ms", f"{part / total:.1%}"] for name, part in parts.items()]
+    return table(["of a step", "time", "share"], rows)
+
+
 def main() -> None:
-    """Measures and prints the table."""
+    """Measures and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text")
     parser.add_argument("--rounds", type=int, default=5)
@@ -111,6 +156,7 @@ def main() -> None:
         measured: dict[str, list[float]] = {name: [] for name in contestants}
         for step in contestants.values():
             step()
+        split = shares(trainer, SHARED_STEPS)
         for _ in range(arguments.rounds):
             for name, step in contestants.items():
                 measured[name].append(steps_per_second(step, arguments.seconds))
@@ -121,7 +167,8 @@ def main() -> None:
         for name, speeds in measured.items()
     ]
     print(f"{machine()}; {trainer.streams.batch} streams of {trainer.streams.time}\n")
-    print(table(["training loop", "char/s (median)", "charrnn is faster by"], rows))
+    print(table(["training loop", "char/s (median)", "charrnn is faster by"], rows) + "\n")
+    print(split)
 
 
 if __name__ == "__main__":

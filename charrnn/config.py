@@ -16,6 +16,7 @@ from charrnn.errors import ConfigError
 Cell = Literal["lstm", "gru", "rnn"]
 TokenizerKind = Literal["char", "byte"]
 Newlines = Literal["keep", "unix"]
+Size = Literal["auto", "small", "medium", "large"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -114,13 +115,14 @@ class TrainingConfig:
     time: float | None = setting(None, "Train for this long, e.g. 90s, 3m, 1h30m.")
     epochs: float | None = setting(None, "Train for this many passes over the text.")
     steps: int | None = setting(None, "Train for this many steps of the optimizer.")
+    size: Size = setting("auto", "How large a model; auto suits it to the text and the time.")
     lr: float = setting(3e-3, "Peak learning rate of AdamW, for vectors and embeddings.")
     matrix_lr: float = setting(0.04, "Peak learning rate of Muon, for the layers' matrices.")
     optimizer: Literal["muon", "adamw"] = setting("muon", "What moves the layers' matrices.")
     batch_size: int = setting(32, "Streams of text read side by side.")
     seq_length: int = setting(64, "Characters back-propagated through in a step.")
     clip: float = setting(1.0, "Largest global norm of the gradient; more is scaled down.")
-    weight_decay: float = setting(0.01, "Decoupled weight decay of matrices.")
+    weight_decay: float = setting(0.05, "Decoupled weight decay of matrices.")
     warmup: float = setting(0.02, "Share of the training in which the rate rises from 0.")
     floor: float = setting(0.02, "Share of the peak rate that is left at the end.")
     patience: int = setting(8, "Stop after so many evaluations without a better one; 0: never.")
@@ -130,13 +132,14 @@ class TrainingConfig:
     threads: int | None = setting(None, "Processor threads; as many as there are cores if not given.")
     eval_every: int | None = setting(None, "Steps between validations; planned if not given.")
     save_every: float = setting(60.0, "Seconds between saves of the state that --resume needs.")
+    sample_every: float | None = setting(None, "Show what the model writes, this often, e.g. 30s.")
 
     def __post_init__(self) -> None:
         """Refuses what is out of range, by the flag's name."""
         given = [f"--{n}" for n in ("time", "epochs", "steps") if getattr(self, n) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} are different lengths of training; give one")
-        for name in ("time", "epochs", "steps", "threads", "eval_every"):
+        for name in ("time", "epochs", "steps", "threads", "eval_every", "sample_every"):
             _check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
         for name in ("lr", "matrix_lr", "batch_size", "clip", "save_every"):
             _check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
@@ -144,6 +147,7 @@ class TrainingConfig:
         _check("--patience", self.patience, self.patience >= 0, "0 (never) or greater")
         _check("--weight-decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         _check_fraction("--warmup", self.warmup)
+        _check_choice("--size", self.size, Size)
         _check_choice("--device", self.device, Device)
         _check_choice("--precision", self.precision, Precision)
         _check_seed(self.seed)
@@ -157,6 +161,10 @@ class TrainingConfig:
 
 
 DEFAULT_TIME = 180.0
+
+# Settings of training that its outcome does not depend on: they may change on resuming, and a model file
+# does not name them.
+CADENCE = frozenset({"threads", "save_every", "sample_every"})
 
 
 def _check_seed(seed: int | None) -> None:

@@ -37,6 +37,13 @@ class Machine:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
+    def synchronize(self) -> None:
+        """Waits until the device has done what it was told, so that a clock tells the truth."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
 
 def choose_machine(device: Device, precision: Precision, threads: int | None = None) -> Machine:
     """The machine that these settings mean here; also sets torch's number of threads.

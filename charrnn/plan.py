@@ -50,20 +50,10 @@ class Progress:
     rate_scale: float = 1.0
 
 
-# Training work that two ordinary cores do in a second, in parameters times characters: 30,000 char/s of the
-# default model. It is not measured, so that what follows from it can be repeated.
-NOMINAL_WORK = 30_000 * 877_000
-
-
-def expected_passes(config: TrainingConfig, size: int, parameters: int) -> float:
-    """About how often a text of ``size`` symbols will be read; exact for --epochs and --steps."""
-    if config.epochs is not None:
-        return config.epochs
-    window = config.batch_size * config.seq_length
-    if config.steps is not None:
-        return config.steps * window / size
-    assert config.time is not None
-    return config.time * NOMINAL_WORK / parameters / size
+# With --time, how often a text is read at most: beyond that a model memorizes it, whatever the dropout
+# (benchmarks/README.md has the runs), and a schedule that ends there is better than a longer one that is
+# broken off by --patience.
+MOST_PASSES = 12.0
 
 
 def dropout_for(passes: float) -> float:
@@ -81,6 +71,7 @@ class Plan:
     Attributes:
         progress: what has been seen so far.
         total_steps: how many steps there will be; None where only the clock knows.
+        most_steps: where the clock knows: how many there will be at most. --patience 0 lifts the bound.
         window: characters in a step.
     """
 
@@ -91,6 +82,9 @@ class Plan:
         self.total_steps = config.steps
         if config.epochs is not None:
             self.total_steps = max(1, round(config.epochs * steps_per_epoch))
+        self.most_steps = math.inf
+        if self.total_steps is None and config.patience:
+            self.most_steps = max(1, round(MOST_PASSES * steps_per_epoch))
         # This session's speed; a resumed training may have moved to another machine.
         self._measured_steps, self._measured_seconds = 0, 0.0
         self._evaluation_seconds: float | None = None
@@ -119,7 +113,7 @@ class Plan:
         if reserve is None:
             reserve = FORWARD_SHARE * (self._step_seconds or 0.0) * self._validation / self.window
         available = self._config.time - min(reserve, self._config.time / 4)
-        return min(1.0, self.progress.seconds / available)
+        return min(1.0, max(self.progress.seconds / available, self.progress.step / self.most_steps))
 
     @property
     def ended(self) -> bool:
@@ -129,11 +123,12 @@ class Plan:
     @property
     def seconds_left(self) -> float | None:
         """The time to the end, as far as it can be foreseen."""
-        if self._config.time is not None:
-            return max(0.0, self._config.time - self.progress.seconds)
         cost = self._step_seconds
-        assert self.total_steps is not None
-        return None if cost is None else cost * (self.total_steps - self.progress.step)
+        if self._config.time is None:
+            assert self.total_steps is not None
+            return None if cost is None else cost * (self.total_steps - self.progress.step)
+        left = max(0.0, self._config.time - self.progress.seconds)
+        return min(left, (cost or math.inf) * (self.most_steps - self.progress.step))
 
     @property
     def characters_per_second(self) -> float:
@@ -165,7 +160,7 @@ class Plan:
         if cost is None or self._measured_steps < MEASURED_STEPS:
             return None
         assert self._config.time is not None
-        return self._config.time / cost
+        return min(self.most_steps, self._config.time / cost)
 
     @property
     def _step_seconds(self) -> float | None:

@@ -14,6 +14,7 @@ RUNS = Path("runs")
 LOG_FILE = "log.jsonl"
 OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
 CACHED = "ids-*.npy"  # a large text's ids, beside the run
+BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
 def find_model(name: str | None) -> Path:
@@ -95,7 +96,7 @@ def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> N
         for left in (name, name + PART):  # a kill while writing leaves the second
             (directory / left).unlink(missing_ok=True)
     for path in directory.iterdir():
-        if _is_cache(path) and path != cache:
+        if (_is_cache(path) and path != cache) or fnmatch.fnmatch(path.name, BOARD):
             path.unlink()
 
 

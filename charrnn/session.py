@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from charrnn.checkpoint import ModelFile, expected_shapes, load_model
-from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
+from charrnn.checkpoint import ModelFile, load_model
+from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
 from charrnn.corpus import Corpus, corpus_name, read_corpus
 from charrnn.device import choose_machine
 from charrnn.errors import ConfigError, CorpusError, RunError
-from charrnn.plan import dropout_for, expected_passes
 from charrnn.runs import RUNS, prepare_run, refuse_occupied
+from charrnn.sizes import choose_size
 from charrnn.tokenizer import tokenizer_from
 from charrnn.trainer import Trainer
 from charrnn.training_state import SavedTraining, load_training, restore_training
@@ -82,10 +81,13 @@ def open_training(request: Request) -> Trainer:
     corpus = read_corpus(request.paths, request.corpus, directory=directory)
     _check_size(corpus)
     source = None if request.init_from is None else load_model(request.init_from)
-    shape = request.model if source is None else _shape_of(source, request)
-    if "dropout" not in request.given:
-        shape = _with_dropout(shape, training, corpus)
-    trainer = Trainer(corpus, shape, training, machine, directory)
+    shape, given = request.model, request.given
+    if source is not None:
+        shape = _shape_of(source, request)
+        given |= ModelConfig.__dataclass_fields__.keys() - {"dropout"}
+    choice = choose_size(shape, training.length, corpus, machine, given)
+    trainer = Trainer(corpus, choice.model, choice.training, machine, directory)
+    trainer.reason = choice.reason
     if source is not None:
         trainer.transfer = transfer_weights(source, trainer.model, corpus.tokenizer)
     prepare_run(directory, force=request.force, cache=corpus.cache)
@@ -98,6 +100,8 @@ def _shape_of(source: ModelFile, request: Request) -> ModelConfig:
     Raises:
         ConfigError: a flag asks for another shape, naming both values.
     """
+    if "size" in request.given:
+        raise ConfigError(f"--size {request.training.size}: the model to start from has a size; leave it out")
     for field in dataclasses.fields(ModelConfig):
         asked, found = getattr(request.model, field.name), getattr(source.config, field.name)
         if field.name in request.given - {"dropout"} and asked != found:
@@ -106,13 +110,6 @@ def _shape_of(source: ModelFile, request: Request) -> ModelConfig:
                 "leave the flag out"
             )
     return dataclasses.replace(source.config, dropout=request.model.dropout)
-
-
-def _with_dropout(shape: ModelConfig, training: TrainingConfig, corpus: Corpus) -> ModelConfig:
-    """The shape with a dropout that suits how often the text will be read."""
-    shapes = expected_shapes(shape, corpus.tokenizer.size).values()
-    passes = expected_passes(training.length, corpus.train_size, sum(map(math.prod, shapes)))
-    return dataclasses.replace(shape, dropout=dropout_for(passes))
 
 
 def _check_size(corpus: Corpus) -> None:
@@ -140,7 +137,7 @@ def _resume(request: Request, directory: Path) -> Trainer:
     return trainer
 
 
-FREE_ON_RESUME = {"threads", "save_every"}
+FREE_ON_RESUME = CADENCE
 
 
 def _check_agreement(request: Request, saved: SavedTraining) -> None:

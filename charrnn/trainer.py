@@ -1,8 +1,7 @@
 """Truncated back-propagation through time: the loop, its plan, and all it needs to go on after a stop.
 
-A training is a sequence of steps. Everything that decides its outcome is in its state: weights, both
-optimizers, the hidden state, the generator of the dropout, the step and what was seen so far. Saved at any
-step and restored, it goes on as if nothing had happened, to the last bit on the same machine.
+All that decides a training's outcome is in its state: weights, optimizers, hidden state, dropout's generator,
+the step and what was seen. Restored from any step it goes on, to the last bit, as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from charrnn.checkpoint import MODEL_FILE, STATE_FILE, ModelFile, save_model
-from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.config import CADENCE, ModelConfig, TrainingConfig
 from charrnn.corpus import Corpus
 from charrnn.device import Machine
 from charrnn.errors import CharrnnError
@@ -79,6 +78,9 @@ class Listener:
     def evaluating(self, share: float) -> None:
         """Called while an evaluation runs, with the share that is done."""
 
+    def close(self) -> None:
+        """Called by whoever made it, when the training is over or stopped."""
+
 
 class Trainer:
     """Trains one model on one corpus into one run directory.
@@ -90,6 +92,7 @@ class Trainer:
         hidden: the state that the next window begins with.
         loss, gradient_norm: of the last step, as tensors that nobody has waited for.
         transfer: what became of the symbols, where the weights came from another model.
+        reason: why the model is as large as it is, where that was chosen.
         recent_loss: the mean of the last fifty steps or so, for showing.
         stopping: set from outside (a signal handler) to save and stop after the current step.
     """
@@ -103,8 +106,8 @@ class Trainer:
         directory: Path,
     ) -> None:
         assert config.seed is not None
-        self.corpus, self.config, self.machine = corpus, config.length, machine
-        self.directory = directory
+        self.corpus, self.config = corpus, config.length
+        self.machine, self.directory = machine, directory
         self._listener: Listener = Listener()
         torch.manual_seed(config.seed)
         self.model = CharRNN(model_config, corpus.tokenizer.size).to(machine.device)
@@ -128,6 +131,7 @@ class Trainer:
         self.stopping = False
         self.recent_loss = math.nan
         self.transfer: Transfer | None = None
+        self.reason: str | None = None
         self._pending: list[Tensor] = []  # losses not yet fetched from the device
         self._saved_at = time.monotonic()
 
@@ -325,7 +329,7 @@ class Trainer:
             config=self.model.config,
             tokenizer=self.corpus.tokenizer,
             corpus=self.corpus.describe(),
-            training=dataclasses.asdict(self.config)
+            training={k: v for k, v in dataclasses.asdict(self.config).items() if k not in CADENCE}
             | {
                 "step": progress.step,
                 "seconds": round(progress.seconds, 3),

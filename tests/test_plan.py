@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
-from charrnn.plan import EVALUATIONS, Plan, dropout_for, expected_passes
+from charrnn.plan import EVALUATIONS, MOST_PASSES, Plan, dropout_for
 
 
 def plan(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Plan:
@@ -91,7 +91,7 @@ def test_time_is_kept(steps: float, step: float, validation: int, truth: float) 
     seconds = steps * step
     # Time for a dozen evaluations is little enough to ask for.
     assume(seconds > 12 * evaluation)
-    it = plan(window=100, validation=validation, time=seconds)
+    it = plan(window=100, steps_per_epoch=1000, validation=validation, time=seconds)
     evaluations = simulate(it, step, evaluation)
     assert it.progress.seconds <= 1.01 * seconds + 2 * step + evaluation
     assert it.progress.seconds >= 0.85 * seconds
@@ -159,12 +159,17 @@ def test_dropout_grows_with_the_passes() -> None:
     assert (rates[0], rates[2], rates[-1]) == (0.1, 0.1, 0.5)
 
 
-def test_passes_follow_from_numbers_alone() -> None:
-    """Epochs are passes, steps what their windows hold; twice the time or half the text is twice."""
-    assert expected_passes(TrainingConfig(epochs=7.5), 1000, 10**6) == 7.5
-    steps = TrainingConfig(steps=100, batch_size=10, seq_length=20)
-    assert expected_passes(steps, 4000, 10**6) == 5
-    minute = expected_passes(TrainingConfig(time=60), 10**6, 877_000)
-    assert minute == pytest.approx(1.8)
-    assert expected_passes(TrainingConfig(time=120), 10**6, 877_000) == pytest.approx(2 * minute)
-    assert expected_passes(TrainingConfig(time=60), 5 * 10**5, 877_000) == pytest.approx(2 * minute)
+def test_a_short_text_is_not_read_for_ever() -> None:
+    """With ``--time`` and patience, a text is read MOST_PASSES times, and the schedule ends there."""
+    it = plan(steps_per_epoch=500, time=1e6)
+    simulate(it, 0.01, 0.1)
+    assert it.progress.step == 500 * MOST_PASSES
+    halfway = plan(steps_per_epoch=500, time=1e6)
+    halfway.progress.step = 250 * int(MOST_PASSES)
+    assert halfway.done == 0.5
+    patient = plan(steps_per_epoch=500, time=100.0, patience=0)
+    simulate(patient, 0.01, 0.1)
+    assert patient.progress.step > 9_000
+    counted = plan(steps_per_epoch=500, epochs=MOST_PASSES + 3)
+    simulate(counted, 0.01, 0.1)
+    assert counted.progress.step == 500 * (MOST_PASSES + 3)

@@ -46,13 +46,14 @@ class Watcher(Listener):
 
     def set_back(self, trainer: Trainer) -> None:
         """Says what happened."""
-        note(
+        self.show(
             f"the loss was not finite; back to step {trainer.progress.step}, "
             f"at {trainer.progress.rate_scale:g} of the rate"
         )
 
-    def close(self) -> None:
-        """Takes from the screen what should not stay."""
+    def show(self, text: str) -> None:
+        """Puts lines on the screen that stay."""
+        note(text)
 
 
 class Lines(Watcher):
@@ -110,6 +111,10 @@ class Bar(Watcher):
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + REFRESH_SECONDS
             self._bar.set_description_str(f"{self._text} [evaluating {share:.0%}]")
+
+    def show(self, text: str) -> None:
+        """Puts lines above the bar."""
+        self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Takes the bar off the screen."""

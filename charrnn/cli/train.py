@@ -20,13 +20,14 @@ from charrnn.config import (
     ModelConfig,
     Newlines,
     Precision,
+    Size,
     TokenizerKind,
     TrainingConfig,
     from_mapping,
 )
 
 if TYPE_CHECKING:
-    from charrnn.trainer import Trainer
+    from charrnn.trainer import Listener, Trainer
 
 
 @click.command()
@@ -41,15 +42,16 @@ if TYPE_CHECKING:
 @setting(TrainingConfig, "time", "--time", "--max-time", type=Duration(), shown="3m")
 @setting(TrainingConfig, "epochs", type=float)
 @setting(TrainingConfig, "steps", "--steps", "--max-steps", type=int)
+@setting(TrainingConfig, "size", type=Size)
 @setting(ModelConfig, "cell", type=Cell)
 @setting(ModelConfig, "num_layers")
-@setting(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size")
+@setting(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size", shown="by --size")
 @setting(ModelConfig, "embedding_size")
 @setting(ModelConfig, "dropout", shown="0.1 to 0.5, by how often the text will be read")
 @setting(TrainingConfig, "lr", "--lr", "--learning-rate")
 @setting(TrainingConfig, "matrix_lr")
 @setting(TrainingConfig, "optimizer", type=click.Choice(["muon", "adamw"]))
-@setting(TrainingConfig, "batch_size")
+@setting(TrainingConfig, "batch_size", shown="32, fewer where the text is short for the time")
 @setting(TrainingConfig, "seq_length", "--seq-length", "--bptt")
 @setting(TrainingConfig, "clip")
 @setting(TrainingConfig, "weight_decay")
@@ -67,6 +69,8 @@ if TYPE_CHECKING:
 @setting(TrainingConfig, "threads", type=int)
 @setting(TrainingConfig, "eval_every", type=int)
 @setting(TrainingConfig, "save_every", type=Duration())
+@setting(TrainingConfig, "sample_every", type=Duration())
+@click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard, where it is installed.")
 @quiet_option
 @click.pass_context
 def train(
@@ -77,6 +81,7 @@ def train(
     resume: bool,
     force: bool,
     init_from: str | None,
+    tensorboard: bool,
     quiet: bool,
     **settings: Any,
 ) -> int:
@@ -89,6 +94,10 @@ def train(
     from charrnn.runs import find_model
     from charrnn.session import Request, open_training
 
+    if tensorboard:
+        from charrnn.cli.extras import require_tensorboard
+
+        require_tensorboard()
     request = Request(
         paths=corpus,
         directory=output_dir,
@@ -105,7 +114,8 @@ def train(
     if trainer.finished:
         note(f"{trainer.directory}: finished already; nothing to resume", quiet=quiet)
         return 0
-    stopped_by = run(trainer, quiet=quiet)
+    listener = watch(trainer, request.training.sample_every, tensorboard=tensorboard, quiet=quiet)
+    stopped_by = run(trainer, listener)
     if stopped_by is not None:
         command = ["charrnn", "train", *corpus, "--resume"]
         if output_dir is not None:
@@ -117,12 +127,25 @@ def train(
     return 0
 
 
-def run(trainer: Trainer, *, quiet: bool) -> int | None:
+def watch(trainer: Trainer, sample_every: float | None, *, tensorboard: bool, quiet: bool) -> Listener:
+    """Who watches: the screen, with samples where they are asked for, and TensorBoard."""
+    from charrnn.cli.extras import Group, Samples, TensorBoard
+    from charrnn.cli.progress import choose_listener
+
+    screen = choose_listener(quiet=quiet)
+    listeners: list[Listener] = [screen]
+    if sample_every is not None and not quiet:
+        listeners.append(Samples(sample_every, screen.show))
+    if tensorboard:
+        listeners.append(TensorBoard(trainer.directory, trainer.progress.step))
+    return Group(listeners)
+
+
+def run(trainer: Trainer, listener: Listener) -> int | None:
     """Trains to the end, or until a signal asks to stop; returns that signal's number.
 
     The first Ctrl-C (or SIGTERM) saves and stops, a second one quits at once.
     """
-    from charrnn.cli.progress import choose_listener
     from charrnn.trainer import Interrupted
 
     received: list[int] = []
@@ -134,7 +157,6 @@ def run(trainer: Trainer, *, quiet: bool) -> int | None:
         trainer.stopping = True
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    listener = choose_listener(quiet=quiet)
     try:
         trainer.run(listener)
     except Interrupted:
@@ -160,9 +182,13 @@ def describe(trainer: Trainer) -> str:
         f"{parameters:,} parameters, dropout {config.dropout:g}, on {machine.device.type} in "
         f"{machine.precision}",
     ]
+    if trainer.reason is not None:
+        lines.append(f"plan: {trainer.reason}")
     if corpus.config.lines:
         lines.append(f"lines: {streams.batch} a step, of {streams.time} characters on average")
-    elif (streams.batch, streams.time) != (wanted.batch_size, wanted.seq_length):
+    elif (streams.batch, streams.time) == (wanted.batch_size, wanted.seq_length):
+        lines.append(f"batch: {streams.batch} streams of {streams.time} characters a step")
+    else:
         lines.append(
             f"a short text: {streams.batch} streams of {streams.time} characters a step, "
             f"instead of {wanted.batch_size} of {wanted.seq_length}"
@@ -200,6 +226,8 @@ OVERFIT = 0.25  # nats by which validation may lie above training before one spe
 
 def verdict(trainer: Trainer) -> str:
     """What the curves say, and the flag to try."""
+    from charrnn.plan import MOST_PASSES
+
     progress, plan = trainer.progress, trainer.plan
     assert progress.best is not None
     gap = progress.best - progress.best_train
@@ -216,5 +244,10 @@ def verdict(trainer: Trainer) -> str:
             f"memorizing a little (training {progress.best_train:.2f}, validation {progress.best:.2f}): "
             f"more text, or --dropout {min(0.6, trainer.model.config.dropout + 0.1):.2g}{skipped}"
         )
+    if progress.step >= plan.most_steps:
+        return (
+            f"as good as {MOST_PASSES:g} passes make it: more text would help, more time only with "
+            f"--patience 0{skipped}"
+        )
     longer = "--time" if plan.total_steps is None else "--steps or --epochs"
-    return f"still improving: give it more time ({longer}), then a larger --hidden-size{skipped}"
+    return f"still improving: give it more time ({longer}), and a larger model comes with it{skipped}"

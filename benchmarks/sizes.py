@@ -1,0 +1,98 @@
+"""Which size of model is best for a text and a time: every size trained, and what --size auto makes of it.
+
+    python -m benchmarks.sizes TEXT [TEXT ...] [--times 1m 3m] [--flags "--lines"]
+
+Each cell of the table is the validation loss of one training by the command line, in nats a character, with
+everything but --size and --time at its default. The last lines print, for ``charrnn/sizes.py``, from how
+many characters on each size was the best: the geometric mean of the largest budget at which a smaller one
+won and the smallest at which it did, on the longest text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import machine, table
+from charrnn.checkpoint import MODEL_FILE, load_model
+from charrnn.runs import LOG_FILE
+from charrnn.sizes import SIZES
+
+
+def train(text: str, size: str, time: str, flags: list[str]) -> dict[str, Any]:
+    """The outcome of one training: its loss, its shape and how much it read."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder, "run")
+        command = [sys.executable, "-m", "charrnn", "train", text, "-o", str(run), "-s", "1", "-q"]
+        subprocess.run([*command, "--size", size, "--time", time, *flags], check=True, capture_output=True)
+        log = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
+        model = load_model(run / MODEL_FILE)
+    return {
+        "loss": model.quality["nats_per_character"],
+        "characters": log[-1]["characters_per_second"] * log[-1]["seconds"],
+        "seconds": log[-1]["seconds"],
+        "size": model.training["size"],
+        "shape": f"{model.config.num_layers}x{model.config.hidden_size}, batch {model.training['batch']}, "
+        f"dropout {model.config.dropout:g}",
+    }
+
+
+def thresholds(found: dict[tuple[str, str], dict[str, dict[str, Any]]], text: str) -> list[str]:
+    """From how many characters, read by a medium model, each size was the best."""
+    budgets = sorted(
+        (outcome["medium"]["characters"], min(outcome, key=lambda size: outcome[size]["loss"]))
+        for (name, _), outcome in found.items()
+        if name == text and "medium" in outcome
+    )
+    lines = []
+    order: list[str] = list(SIZES)
+    for size in order[1:]:
+        won = [budget for budget, best in budgets if order.index(best) >= order.index(size)]
+        lost = [budget for budget, best in budgets if order.index(best) < order.index(size)]
+        if won and lost:
+            lines.append(f"{size}: {math.sqrt(max(lost) * min(won)):.2g}")
+        else:
+            bound = f"below {min(won):.2g}" if won else f"above {max(lost):.2g}"
+            lines.append(f"{size}: {bound}")
+    return lines
+
+
+def main() -> None:
+    """Trains, and prints the table and the thresholds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("texts", nargs="+")
+    parser.add_argument("--times", nargs="+", default=["1m", "3m"])
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), help="besides what auto chooses")
+    parser.add_argument("--flags", default="", help="further flags for charrnn train")
+    arguments = parser.parse_args()
+    flags = shlex.split(arguments.flags)
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    rows = []
+    for text in arguments.texts:
+        for time in arguments.times:
+            auto = train(text, "auto", time, flags)
+            outcome: dict[str, dict[str, Any]] = {auto["size"]: auto}
+            for size in arguments.sizes:
+                if size not in outcome:
+                    outcome[size] = train(text, size, time, flags)
+            found[text, time] = outcome
+            best = min(each["loss"] for each in outcome.values())
+            losses = [f"{outcome[size]['loss']:.4f}" if size in outcome else "" for size in SIZES]
+            difference = f"{auto['loss'] - best:+.4f}"
+            rows.append([Path(text).stem, time, *losses, auto["size"], difference, auto["shape"]])
+            print(" | ".join(rows[-1]), file=sys.stderr, flush=True)
+    print(machine() + "\n")
+    print(table(["text", "time", *SIZES, "auto", "worse than the best by", "its shape"], rows) + "\n")
+    longest = max(arguments.texts, key=lambda text: Path(text).stat().st_size)
+    print("\n".join(thresholds(found, longest)))
+
+
+if __name__ == "__main__":
+    main()

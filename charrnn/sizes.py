@@ -1,0 +1,157 @@
+"""What ``--size`` stands for, and which size and batch suit a text and the time there is for it.
+
+How large a model may be follows from how many characters can be read in the time: a larger one learns more
+from each, but reads fewer. How many streams are read side by side follows from how long the text is: fewer,
+where with many it would be read over and over, make more and smaller steps of as many passes. What can be
+read is measured on the machine with a few steps of training; where --steps or --epochs say how much is read,
+nothing is measured, so that the choice can be repeated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+import time
+from pathlib import Path
+
+from charrnn.config import ModelConfig, Size, TrainingConfig
+from charrnn.corpus import Corpus
+from charrnn.device import Machine
+from charrnn.plan import MOST_PASSES, dropout_for
+from charrnn.streams import fit_shape
+from charrnn.trainer import Trainer
+
+SIZES: dict[Size, ModelConfig] = {
+    "small": ModelConfig(hidden_size=128),
+    "medium": ModelConfig(),
+    "large": ModelConfig(hidden_size=384),
+}
+
+# From how many characters on, read by a medium model in the time, a size was the best one on a text of a
+# million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
+SMALLEST_BUDGETS: dict[Size, float] = {"small": 0.0, "medium": 1.0e6, "large": 2.0e7}
+
+PASSES = 5  # how often a text is best read: as many streams are taken as make that of the time
+SMALLEST_BATCH = 2  # streams; fewer hardly make a step cheaper
+EPOCHS_STEPS = 3000  # that --epochs should at least make
+
+MEASURED_SECONDS = 0.5
+MEASURED_STEPS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The model that a training shall have, and why.
+
+    Attributes:
+        model: its shape and dropout.
+        training: the settings with the size's name and the batch.
+        reason: for a person, in one line.
+    """
+
+    model: ModelConfig
+    training: TrainingConfig
+    reason: str
+
+
+def choose_size(
+    asked: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine, given: frozenset[str]
+) -> Choice:
+    """The model and the batch for a training: what a person gave stays, the rest is chosen.
+
+    Args:
+        asked: the shape, of which only the fields in ``given`` count.
+        training: its settings with a length; ``size`` says which model, or "auto".
+        corpus: what will be learnt.
+        machine: where; measured where that decides anything.
+        given: the names of fields that a person gave.
+    """
+    shaped = {name: getattr(asked, name) for name in given & ModelConfig.__dataclass_fields__.keys()}
+    medium = dataclasses.replace(SIZES["medium"], **shaped)
+    budget = characters_read(medium, training, corpus, machine)
+    size, why = training.size, f"{training.size}; "
+    if size == "auto" and "hidden_size" in given:
+        size, why = "medium", ""  # in what was not given
+    elif size == "auto":
+        size = size_for(budget)
+        why = f"{size} (auto: there is time for {_amount(budget)} with a medium one); "
+    chosen = dataclasses.replace(training, size=size)
+    model = dataclasses.replace(SIZES[size], **shaped)
+    read = budget if model == medium else characters_read(model, training, corpus, machine)
+    if "batch_size" not in given:
+        chosen = dataclasses.replace(chosen, batch_size=batch_for(read, training, corpus.train_size))
+    if chosen.batch_size != training.batch_size:
+        read = characters_read(model, chosen, corpus, machine)
+    passes = planned = read / corpus.train_size
+    if training.time is not None and training.patience:
+        planned = min(passes, MOST_PASSES)
+    if "dropout" not in given:
+        model = dataclasses.replace(model, dropout=dropout_for(planned))
+    times = f"the text will be read about {planned:.2g} times"
+    if planned < passes:
+        times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
+    return Choice(model, chosen, why + times)
+
+
+def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
+    """The power of two of streams with which about PASSES are made in as many steps as there can be.
+
+    Args:
+        read: characters that can be read in the batch that ``training`` has, the largest.
+        training: the settings.
+        train_size: characters to learn from.
+    """
+    steps = read / (training.batch_size * training.seq_length)
+    wanted = PASSES * train_size / (steps * training.seq_length)
+    if training.epochs is not None:
+        wanted = read / (EPOCHS_STEPS * training.seq_length)
+    power = int(2 ** round(math.log2(max(wanted, 1))))
+    return min(training.batch_size, max(SMALLEST_BATCH, power))
+
+
+def size_for(read: float) -> Size:
+    """The largest size whose smallest budget is reached.
+
+    >>> [size_for(read) for read in (1e4, 9e6, 1e9)]
+    ['small', 'medium', 'large']
+    """
+    return [size for size, least in SMALLEST_BUDGETS.items() if read >= least][-1]
+
+
+def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
+    """How many characters a training reads: as --steps or --epochs say, else as many as there is time for."""
+    if training.epochs is not None:
+        return training.epochs * corpus.train_size
+    if training.steps is not None:
+        shape = fit_shape(corpus.train_size, training.batch_size, training.seq_length)
+        return float(training.steps * shape.batch * shape.time)
+    assert training.time is not None
+    return training.time * measure_speed(model, training, corpus, machine)
+
+
+def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
+    """Characters a second that a model learns, from a few steps on the text itself."""
+    with tempfile.TemporaryDirectory() as nowhere:  # a trainer that does not run writes nothing
+        trainer = Trainer(corpus, model, training, machine, Path(nowhere))
+    trainer.model.train()
+    trainer.train_step()  # pays for torch's set-up
+    machine.synchronize()
+    costs: list[float] = []
+    while len(costs) < MEASURED_STEPS and sum(costs) < MEASURED_SECONDS:
+        began = time.perf_counter()
+        trainer.train_step()
+        machine.synchronize()
+        costs.append(time.perf_counter() - began)
+    return trainer.plan.window / sorted(costs)[len(costs) // 2]
+
+
+def _amount(characters: float) -> str:
+    """How much can be read.
+
+    >>> _amount(950_000), _amount(9_400_000)
+    ('950 thousand characters', '9.4 million characters')
+    """
+    if characters < 1e6:
+        return f"{characters / 1e3:.3g} thousand characters"
+    return f"{characters / 1e6:.3g} million characters"
