@@ -32,8 +32,8 @@ SIZES: dict[Size, ModelConfig] = {
 # million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
 SMALLEST_BUDGETS: dict[Size, float] = {"small": 0.0, "medium": 1.0e6, "large": 2.0e7}
 
-PASSES = 5  # how often a text is best read: as many streams are taken as make that of the time
-SMALLEST_BATCH = 2  # streams; fewer hardly make a step cheaper
+SMALLEST_BATCH = 4  # streams; fewer hardly make a step cheaper
+SHRINKAGE = 0.65  # of what is read in a time, when the batch is halved
 EPOCHS_STEPS = 3000  # that --epochs should at least make
 
 MEASURED_SECONDS = 0.5
@@ -95,19 +95,20 @@ def choose_size(
 
 
 def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
-    """The power of two of streams with which about PASSES are made in as many steps as there can be.
+    """The largest number of streams, halved and halved, with which a text is not read too often.
 
     Args:
         read: characters that can be read in the batch that ``training`` has, the largest.
         training: the settings.
         train_size: characters to learn from.
     """
-    steps = read / (training.batch_size * training.seq_length)
-    wanted = PASSES * train_size / (steps * training.seq_length)
     if training.epochs is not None:
-        wanted = read / (EPOCHS_STEPS * training.seq_length)
-    power = int(2 ** round(math.log2(max(wanted, 1))))
-    return min(training.batch_size, max(SMALLEST_BATCH, power))
+        halvings = math.log2(training.batch_size * training.seq_length * EPOCHS_STEPS / read)
+    else:
+        shrinkage = 0.5 if training.steps is not None else SHRINKAGE
+        halvings = math.log(read / train_size / MOST_PASSES) / math.log(1 / shrinkage)
+    batch = training.batch_size >> max(0, math.ceil(halvings))
+    return max(min(SMALLEST_BATCH, training.batch_size), batch)
 
 
 def size_for(read: float) -> Size:

@@ -25,7 +25,7 @@ from charrnn.tokenizer import Ids
 IGNORED = -100  # what torch's cross_entropy leaves out
 POOL = 8  # batches whose items are sorted by length together: little padding, lengths still mixed
 LONGEST = 2048  # symbols of an item that are read at once; the rest is an item of its own
-WINDOWS_A_LANE = 4  # at least, so that carrying the state means something
+WINDOWS_A_LANE = 32  # at least, so that carrying the state means something, and steps are many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,8 @@ def fit_shape(size: int, batch: int, time: int) -> Shape:
     Raises:
         CorpusError: there are not even three symbols.
 
-    >>> fit_shape(1_000_000, 32, 64), fit_shape(1500, 32, 64)
-    (Shape(batch=32, time=64), Shape(batch=5, time=64))
+    >>> fit_shape(1_000_000, 32, 64), fit_shape(20_000, 32, 64)
+    (Shape(batch=32, time=64), Shape(batch=9, time=64))
     """
     if size < 3:
         raise CorpusError(f"a training text of {size} characters teaches nothing; give at least 3")

@@ -14,6 +14,8 @@ from charrnn.corpus import Corpus, read_corpus
 from charrnn.device import choose_machine
 from charrnn.plan import MOST_PASSES, dropout_for
 from charrnn.sizes import (
+    EPOCHS_STEPS,
+    SHRINKAGE,
     SIZES,
     SMALLEST_BATCH,
     SMALLEST_BUDGETS,
@@ -97,15 +99,17 @@ def test_what_was_given_stays(corpus: Corpus) -> None:
 
 @pytest.mark.usefixtures("speeds")
 def test_a_short_text_is_read_in_fewer_streams() -> None:
-    """With time for forty passes of 32 streams, an eighth of them make five; there are bounds to that."""
-    settings = TrainingConfig(time=60.0, batch_size=32, seq_length=64)
+    """The batch is halved until a text is read MOST_PASSES times or less; there are bounds to that."""
     million = 1_000_000
-    assert [batch_for(passes * million, settings, million) for passes in (2, 5, 10, 20, 40, 1000)] == [
-        32, 32, 16, 8, 4, 2,
-    ]  # fmt: skip
-    assert batch_for(20e6, dataclasses.replace(settings, batch_size=16), million) == 4
+    counted = TrainingConfig(steps=1, batch_size=32)
+    for factor, batch in ((0.5, 32), (1, 32), (1.01, 16), (2, 16), (3.9, 8), (8, 4), (1000, SMALLEST_BATCH)):
+        assert batch_for(factor * MOST_PASSES * million, counted, million) == batch
+    timed = TrainingConfig(time=60.0, batch_size=32)  # where fewer streams make more steps in the time
+    assert batch_for(MOST_PASSES * million / SHRINKAGE, timed, million) == 16
+    assert batch_for(MOST_PASSES * million / SHRINKAGE**1.5, timed, million) == 8
+    assert batch_for(1e12, dataclasses.replace(timed, batch_size=2), million) == 2
     epochs = TrainingConfig(epochs=10.0)
-    assert batch_for(10 * 3000 * 64, epochs, 3000 * 64) == 8  # 3,000 steps of 10 streams, near enough
+    assert batch_for(10 * EPOCHS_STEPS * 64, epochs, EPOCHS_STEPS * 64) == 8  # for 3,000 steps at least
 
 
 @pytest.mark.usefixtures("speeds")
