@@ -69,10 +69,17 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def speed(model: ModelFile, text: Text, repeats: int) -> list[list[str]]:
-    """Rows of the table: characters a second of both, in turns, and the median of their ratios."""
+def speed(
+    model: ModelFile, text: Text, repeats: int
+) -> tuple[list[list[str]], dict[EvaluationPrecision, float]]:
+    """Rows of the table: characters a second of both, in turns, and the median of their ratios.
+
+    Returns:
+        The rows, and the bare pass's median characters a second by precision.
+    """
     part = dataclasses.replace(text, ids=text.ids[:PART], characters=min(PART, len(text.ids)))
-    rows = []
+    rows: list[list[str]] = []
+    bares: dict[EvaluationPrecision, float] = {}
     for precision in PRECISIONS:
         evaluator = Evaluator(model, EvaluationConfig(streams=STREAMS, precision=precision, device="cpu"))
         bare = bare_pass(model, precision, PART)
@@ -83,11 +90,19 @@ def speed(model: ModelFile, text: Text, repeats: int) -> list[list[str]]:
             theirs.append(PART / seconds(bare))
         ratio = f"{median_ratio(ours, theirs):.2f}"
         rows.append([precision, *(f"{statistics.median(s):,.0f}" for s in (ours, theirs)), ratio])
-    return rows
+        bares[precision] = statistics.median(theirs)
+    return rows, bares
 
 
-def memory(model: ModelFile, path: Path, precision: EvaluationPrecision) -> list[str]:
-    """A row of the table: what scoring a whole file took, and how much memory it added at its peak."""
+def memory(model: ModelFile, path: Path, precision: EvaluationPrecision, bare: float) -> list[str]:
+    """A row of the table: what scoring a whole file took, and how much memory it added at its peak.
+
+    Args:
+        model: that scores.
+        path: the file.
+        precision: the arithmetic.
+        bare: characters a second of a bare pass.
+    """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     text = read_text(str(path), model)
     evaluator = Evaluator(model, EvaluationConfig(streams=STREAMS, precision=precision, device="cpu"))
@@ -95,8 +110,15 @@ def memory(model: ModelFile, path: Path, precision: EvaluationPrecision) -> list
     score = evaluator.score(text)
     took = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    figures = [f"{score.bytes / 1e6:.0f} MB", f"{took:.0f} s", f"{score.characters / took:,.0f}"]
-    return [*figures, f"{peak / 1024:,.0f} MiB", f"{(peak - before) / 1024:,.0f} MiB"]
+    rate = score.characters / took
+    figures = [
+        f"{score.bytes / 1e6:.0f} MB, {precision}",
+        f"{took:.0f} s",
+        f"{rate:,.0f}",
+        f"{rate / bare:.2f}",
+    ]
+    sizes = [f"{peak / 1024:,.0f} MiB", f"{(peak - before) / 1024:,.0f} MiB"]
+    return [*figures, *sizes, f"{score.nats_per_character:.5f}"]
 
 
 def startup(model: str, repeats: int) -> str:
@@ -132,7 +154,6 @@ def main() -> None:
     parser.add_argument("--model", help="measure start-up with this model instead")
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the whole file's scoring")
     arguments = parser.parse_args()
     print(machine() + "\n")
     if arguments.model:
@@ -143,12 +164,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         long = Path(folder, "text")
         write_repeated(Path(arguments.text), long, arguments.megabytes * 10**6)
-        rows = speed(model, read_text(arguments.text, model), arguments.repeats)
+        rows, bares = speed(model, read_text(arguments.text, model), arguments.repeats)
         print(table(["arithmetic", "evaluate, char/s", "bare pass, char/s", "ratio"], rows) + "\n")
         if arguments.megabytes:
-            row = memory(model, long, arguments.precision)
-            header = ["scored", "in", "char/s", "peak memory", "of it by scoring"]
-            print(table(header, [row]))
+            whole = [memory(model, long, precision, bares[precision]) for precision in PRECISIONS]
+            header = ["scored", "in", "char/s", "against the bare pass", "peak memory", "of it by scoring"]
+            print(table([*header, "nats/char"], whole))
 
 
 if __name__ == "__main__":

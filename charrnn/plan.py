@@ -56,15 +56,6 @@ class Progress:
 MOST_PASSES = 12.0
 
 
-def dropout_for(passes: float) -> float:
-    """The dropout that suits a text read so often: 0.1 up to six times, 0.13 more a doubling, at most 0.5.
-
-    >>> [dropout_for(passes) for passes in (1, 6, 12, 24, 100)]
-    [0.1, 0.1, 0.23, 0.36, 0.5]
-    """
-    return round(min(0.5, 0.1 + 0.13 * max(0.0, math.log2(passes / 6))), 2)
-
-
 class Plan:
     """The layout of one training, and its clock.
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from charrnn.config import ModelConfig, Size, TrainingConfig
 from charrnn.corpus import Corpus
 from charrnn.device import Machine
-from charrnn.plan import MOST_PASSES, dropout_for
+from charrnn.plan import MOST_PASSES
 from charrnn.streams import fit_shape
 from charrnn.trainer import Trainer
 
@@ -34,6 +34,7 @@ SMALLEST_BUDGETS: dict[Size, float] = {"small": 0.0, "medium": 1.0e6, "large": 2
 
 SMALLEST_BATCH = 4  # streams; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # of what is read in a time, when the batch is halved
+TOLERANCE = 0.25  # of a halving, within which the batch is left as it is: speeds are measured roughly
 EPOCHS_STEPS = 3000  # that --epochs should at least make
 
 MEASURED_SECONDS = 0.5
@@ -75,7 +76,7 @@ def choose_size(
         size, why = "medium", ""  # in what was not given
     elif size == "auto":
         size = size_for(budget)
-        why = f"{size} (auto: there is time for {_amount(budget)} with a medium one); "
+        why = f"{size} (auto: a medium one would read {_amount(budget)}); "
     chosen = dataclasses.replace(training, size=size)
     model = dataclasses.replace(SIZES[size], **shaped)
     read = budget if model == medium else characters_read(model, training, corpus, machine)
@@ -87,7 +88,7 @@ def choose_size(
     if training.time is not None and training.patience:
         planned = min(passes, MOST_PASSES)
     if "dropout" not in given:
-        model = dataclasses.replace(model, dropout=dropout_for(planned))
+        model = dataclasses.replace(model, dropout=dropout_for(planned, corpus.train_size))
     times = f"the text will be read about {planned:.2g} times"
     if planned < passes:
         times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
@@ -95,7 +96,7 @@ def choose_size(
 
 
 def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
-    """The largest number of streams, halved and halved, with which a text is not read too often.
+    """The largest number of streams, halved and halved, with which a text is hardly read too often.
 
     Args:
         read: characters that can be read in the batch that ``training`` has, the largest.
@@ -107,8 +108,24 @@ def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
     else:
         shrinkage = 0.5 if training.steps is not None else SHRINKAGE
         halvings = math.log(read / train_size / MOST_PASSES) / math.log(1 / shrinkage)
-    batch = training.batch_size >> max(0, math.ceil(halvings))
+    batch = training.batch_size >> max(0, math.ceil(halvings - TOLERANCE))
     return max(min(SMALLEST_BATCH, training.batch_size), batch)
+
+
+def dropout_for(passes: float, train_size: int) -> float:
+    """The dropout for a text of so many characters that is read so often; more of both is memorized less.
+
+    A million characters want 0.1, each halving 0.04 more; fewer than six passes want less in proportion, and
+    each doubling beyond MOST_PASSES wants 0.13 more. Never more than half.
+
+    >>> [dropout_for(passes, 1_000_000) for passes in (1, 3, 6, 12, 24, 100)]
+    [0.02, 0.05, 0.1, 0.1, 0.23, 0.5]
+    >>> [dropout_for(10, size) for size in (10_000, 125_000, 10_000_000)]
+    [0.37, 0.22, 0.1]
+    """
+    rate = 0.1 + 0.04 * max(0.0, math.log2(1e6 / train_size))
+    rate = rate * min(1.0, passes / 6) + 0.13 * max(0.0, math.log2(passes / MOST_PASSES))
+    return round(min(0.5, rate), 2)
 
 
 def size_for(read: float) -> Size:

@@ -31,7 +31,9 @@ from conftest import PLAY, TINY, Charrnn, Result, command, environment
 from charrnn.checkpoint import load_model
 from charrnn.cli import run
 from charrnn.cli.progress import duration
+from charrnn.config import Size
 from charrnn.runs import OURS
+from charrnn.sizes import SIZES
 
 TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
 QUICK = (*TINY, "--steps", 3, "--seed", 1)
@@ -219,6 +221,38 @@ def test_short_texts_are_learnt(train: Callable[..., Result], tmp_path: Path, si
     result = train("short.txt", *QUICK)
     assert result.status == 0, result.err
     assert "a short text" in result.err
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_sizes_are_shapes(train: Callable[..., Result], text: Path, size: Size) -> None:
+    """``--size`` gives that shape, says so, and is remembered; another one on resuming is refused."""
+    result = train(text, "--size", size, "--steps", 2, "--seed", 1, "--threads", 1)
+    assert result.status == 0, result.err
+    assert f"plan: {size}; the text will be read about" in result.err
+    model = load_model(Path("runs/mow/model.safetensors"))
+    assert model.config.hidden_size == SIZES[size].hidden_size
+    assert model.training["size"] == size
+    assert train(text, "--resume", "--size", size).status == 0
+    other = train(text, "--resume", "--size", "auto")
+    assert other.status == 2
+    assert f"--size auto: this run was begun with {size}" in other.err
+
+
+def test_a_size_is_chosen_and_explained(train: Callable[..., Result], text: Path) -> None:
+    """Without a shape the line that says what was chosen says of what it was chosen, too."""
+    result = train(text, "--steps", 2, "--seed", 1, "--threads", 1)
+    assert re.search(
+        r"^plan: small \(auto: a medium one would read [\d.]+ thousand characters\);", result.err, re.M
+    )
+    assert load_model(Path("runs/mow/model.safetensors")).training["size"] == "small"
+
+
+def test_a_model_to_start_from_has_its_size(train: Callable[..., Result], text: Path) -> None:
+    """``--size`` beside ``--init-from`` is an error that says which one to leave out, and makes nothing."""
+    assert train(text, *QUICK, "-o", "first").status == 0
+    result = train(text, "--steps", 2, "--init-from", "first", "--size", "small", "-o", "second")
+    assert (result.status, Path("second").exists()) == (2, False)
+    assert "--size small: the model to start from has a size; leave it out" in result.err
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

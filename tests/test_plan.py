@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
-from charrnn.plan import EVALUATIONS, MOST_PASSES, Plan, dropout_for
+from charrnn.plan import EVALUATIONS, MOST_PASSES, Plan
 
 
 def plan(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Plan:
@@ -150,13 +150,6 @@ def test_patience_ends_a_training_that_gains_nothing() -> None:
     assert simulate(plan(**settings, patience=3), 0.01, 0.1, improves=False) == [10, 20, 30]
     assert len(simulate(plan(**settings, patience=0), 0.01, 0.1, improves=False)) == 100
     assert len(simulate(plan(**settings, patience=3), 0.01, 0.1)) == 100
-
-
-def test_dropout_grows_with_the_passes() -> None:
-    """A text read a few times gets little dropout, one read over and over gets half."""
-    rates = [dropout_for(passes) for passes in (0.1, 3, 6, 10, 20, 50, 1000)]
-    assert rates == sorted(rates)
-    assert (rates[0], rates[2], rates[-1]) == (0.1, 0.1, 0.5)
 
 
 def test_a_short_text_is_not_read_for_ever() -> None:

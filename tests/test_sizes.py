@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charrnn import sizes
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.corpus import Corpus, read_corpus
 from charrnn.device import choose_machine
-from charrnn.plan import MOST_PASSES, dropout_for
+from charrnn.plan import MOST_PASSES
 from charrnn.sizes import (
     EPOCHS_STEPS,
     SHRINKAGE,
@@ -22,9 +25,11 @@ from charrnn.sizes import (
     Choice,
     batch_for,
     choose_size,
+    dropout_for,
     measure_speed,
     size_for,
 )
+from charrnn.streams import fit_shape
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -78,11 +83,12 @@ def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.Monk
     """Where steps or epochs are counted nothing is measured, so that every machine chooses the same."""
     monkeypatch.setattr(sizes, "measure_speed", None)
     large = SMALLEST_BUDGETS["large"]
-    assert choose(corpus, steps=int(large / 32 / 64) + 1).training.size == "large"
+    window = math.prod(dataclasses.astuple(fit_shape(corpus.train_size, 32, 64)))
+    assert choose(corpus, steps=int(large / window) + 1).training.size == "large"
     assert choose(corpus, steps=3).training.size == "small"
     epochs = 1.01 * SMALLEST_BUDGETS["medium"] / corpus.train_size
     assert choose(corpus, epochs=epochs).training.size == "medium"
-    assert choose(corpus, epochs=7).model.dropout == dropout_for(7)
+    assert choose(corpus, epochs=7).model.dropout == dropout_for(7, corpus.train_size)
 
 
 @pytest.mark.usefixtures("speeds")
@@ -102,7 +108,7 @@ def test_a_short_text_is_read_in_fewer_streams() -> None:
     """The batch is halved until a text is read MOST_PASSES times or less; there are bounds to that."""
     million = 1_000_000
     counted = TrainingConfig(steps=1, batch_size=32)
-    for factor, batch in ((0.5, 32), (1, 32), (1.01, 16), (2, 16), (3.9, 8), (8, 4), (1000, SMALLEST_BATCH)):
+    for factor, batch in ((0.5, 32), (1.1, 32), (1.5, 16), (2.3, 16), (4, 8), (8, 4), (1000, SMALLEST_BATCH)):
         assert batch_for(factor * MOST_PASSES * million, counted, million) == batch
     timed = TrainingConfig(time=60.0, batch_size=32)  # where fewer streams make more steps in the time
     assert batch_for(MOST_PASSES * million / SHRINKAGE, timed, million) == 16
@@ -110,6 +116,15 @@ def test_a_short_text_is_read_in_fewer_streams() -> None:
     assert batch_for(1e12, dataclasses.replace(timed, batch_size=2), million) == 2
     epochs = TrainingConfig(epochs=10.0)
     assert batch_for(10 * EPOCHS_STEPS * 64, epochs, EPOCHS_STEPS * 64) == 8  # for 3,000 steps at least
+
+
+@given(st.floats(0.01, 1e4), st.integers(3, 10**9))
+def test_dropout_is_for_what_is_memorized(passes: float, train_size: int) -> None:
+    """More passes never want less dropout, nor does less text; it goes from almost nothing to half."""
+    rate = dropout_for(passes, train_size)
+    assert 0 <= rate <= 0.5
+    assert dropout_for(2 * passes, train_size) >= rate
+    assert dropout_for(passes, 2 * train_size) <= rate
 
 
 @pytest.mark.usefixtures("speeds")
@@ -125,10 +140,10 @@ def test_a_short_text_is_said_to_be_short(corpus: Corpus) -> None:
     short = choose(corpus, size="medium", time=90.0)  # at 10,000 char/s: 50 times
     assert f"about {MOST_PASSES:.2g} times, not 50" in short.reason
     assert "--patience 0" in short.reason
-    assert short.model.dropout == dropout_for(MOST_PASSES)
+    assert short.model.dropout == dropout_for(MOST_PASSES, corpus.train_size)
     patient = choose(corpus, size="medium", time=90.0, patience=0)
     assert "about 50 times" in patient.reason
-    assert patient.model.dropout == dropout_for(50)
+    assert patient.model.dropout == dropout_for(50, corpus.train_size)
 
 
 def test_speed_is_that_of_training(corpus: Corpus) -> None:

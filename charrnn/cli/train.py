@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @setting(ModelConfig, "num_layers")
 @setting(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size", shown="by --size")
 @setting(ModelConfig, "embedding_size")
-@setting(ModelConfig, "dropout", shown="0.1 to 0.5, by how often the text will be read")
+@setting(ModelConfig, "dropout", shown="0 to 0.5: more for short texts and many passes")
 @setting(TrainingConfig, "lr", "--lr", "--learning-rate")
 @setting(TrainingConfig, "matrix_lr")
 @setting(TrainingConfig, "optimizer", type=click.Choice(["muon", "adamw"]))
