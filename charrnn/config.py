@@ -116,8 +116,8 @@ class TrainingConfig:
     epochs: float | None = setting(None, "Train for this many passes over the text.")
     steps: int | None = setting(None, "Train for this many steps of the optimizer.")
     size: Size = setting("auto", "How large a model; auto suits it to the text and the time.")
-    lr: float = setting(3e-3, "Peak learning rate of AdamW, for vectors and embeddings.")
-    matrix_lr: float = setting(0.04, "Peak learning rate of Muon, for the layers' matrices.")
+    lr: float = setting(0.012, "Peak learning rate of embedding, output and biases.")
+    matrix_lr: float | None = setting(None, "Peak learning rate of the layers' matrices.")
     optimizer: Literal["muon", "adamw"] = setting("muon", "What moves the layers' matrices.")
     batch_size: int = setting(32, "Streams of text read side by side.")
     seq_length: int = setting(64, "Characters back-propagated through in a step.")
@@ -139,9 +139,9 @@ class TrainingConfig:
         given = [f"--{n}" for n in ("time", "epochs", "steps") if getattr(self, n) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} are different lengths of training; give one")
-        for name in ("time", "epochs", "steps", "threads", "eval_every", "sample_every"):
+        for name in ("time", "epochs", "steps", "matrix_lr", "threads", "eval_every", "sample_every"):
             _check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
-        for name in ("lr", "matrix_lr", "batch_size", "clip", "save_every"):
+        for name in ("lr", "batch_size", "clip", "save_every"):
             _check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
         _check("--seq-length", self.seq_length, self.seq_length >= 2, "at least 2")
         _check("--patience", self.patience, self.patience >= 0, "0 (never) or greater")
@@ -153,6 +153,11 @@ class TrainingConfig:
         _check_seed(self.seed)
 
     @property
+    def matrix_rate(self) -> float:
+        """The peak learning rate of the layers' matrices: the optimizer's own where none was given."""
+        return self.matrix_lr or MATRIX_RATES[self.optimizer]
+
+    @property
     def length(self) -> TrainingConfig:
         """The same settings with a length: DEFAULT_TIME where none was given."""
         if self.time is None and self.epochs is None and self.steps is None:
@@ -161,6 +166,9 @@ class TrainingConfig:
 
 
 DEFAULT_TIME = 180.0
+
+# Where --matrix-lr is not given: Muon's steps are of one size, AdamW's are not.
+MATRIX_RATES = {"muon": 0.07, "adamw": 3e-3}
 
 # Settings of training that its outcome does not depend on: they may change on resuming, and a model file
 # does not name them.

@@ -117,17 +117,18 @@ def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> l
         muon = Muon(
             matrices,
             model.config.hidden_size,
-            lr=config.matrix_lr,
+            lr=config.matrix_rate,
             weight_decay=config.weight_decay,
             dtype=torch.bfloat16 if bf16 else torch.float32,
         )
         optimizers.append(muon)
-    else:
-        tables += matrices
-    groups = [
+        matrices = []
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.weight_decay, "lr": config.matrix_rate},
         {"params": tables, "weight_decay": config.weight_decay},
         {"params": biases, "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
     optimizers.append(torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:

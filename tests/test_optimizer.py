@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.config import Cell, ModelConfig, TrainingConfig
+from charrnn.config import MATRIX_RATES, Cell, ModelConfig, TrainingConfig, default_of
 from charrnn.model import CharRNN, parameters_by_name
 from charrnn.optimizer import Muon, build_optimizers, orthogonalize, rate_at
 
@@ -109,22 +109,24 @@ def test_muon_has_the_layers_matrices() -> None:
     }
     for name, parameter in parameters_by_name(model).items():
         if name.endswith("bias"):
-            expected = ("AdamW", 3e-3, 0.0)
+            expected = ("AdamW", default_of(TrainingConfig, "lr"), 0.0)
         elif name.startswith("layers."):
-            expected = ("Muon", 0.04, 0.5)
+            expected = ("Muon", MATRIX_RATES["muon"], 0.5)
         else:
-            expected = ("AdamW", 3e-3, 0.5)
+            expected = ("AdamW", default_of(TrainingConfig, "lr"), 0.5)
         assert groups[id(parameter)] == expected, name
 
 
 def test_adamw_alone_takes_all() -> None:
-    """With ``--optimizer adamw`` there is no Muon, and matrices learn at AdamW's rate."""
+    """With ``--optimizer adamw`` there is no Muon, and matrices learn at a rate that suits AdamW."""
     model, optimizers = build(optimizer="adamw")
     assert [type(optimizer).__name__ for optimizer in optimizers] == ["AdamW"]
     matrix = parameters_by_name(model)["layers.0.input.weight"]
     decayed = optimizers[0].param_groups[0]
     assert any(matrix is parameter for parameter in decayed["params"])
-    assert (decayed["peak"], decayed["weight_decay"]) == (3e-3, 0.5)
+    assert (decayed["peak"], decayed["weight_decay"]) == (MATRIX_RATES["adamw"], 0.5)
+    chosen = TrainingConfig(optimizer="adamw", matrix_lr=0.5)
+    assert build_optimizers(model, chosen, bf16=False)[0].param_groups[0]["peak"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import click
 
 from charrnn.cli.options import Duration, given, quiet_option, setting
 from charrnn.config import (
+    MATRIX_RATES,
     Cell,
     CorpusConfig,
     Device,
@@ -49,7 +50,12 @@ if TYPE_CHECKING:
 @setting(ModelConfig, "embedding_size")
 @setting(ModelConfig, "dropout", shown="0 to 0.5: more for short texts and many passes")
 @setting(TrainingConfig, "lr", "--lr", "--learning-rate")
-@setting(TrainingConfig, "matrix_lr")
+@setting(
+    TrainingConfig,
+    "matrix_lr",
+    type=float,
+    shown="{muon}; {adamw} with --optimizer adamw".format(**MATRIX_RATES),
+)
 @setting(TrainingConfig, "optimizer", type=click.Choice(["muon", "adamw"]))
 @setting(TrainingConfig, "batch_size", shown="32, fewer where the text is short for the time")
 @setting(TrainingConfig, "seq_length", "--seq-length", "--bptt")
