@@ -30,7 +30,7 @@ SIZES: dict[Size, ModelConfig] = {
 
 # From how many characters on, read by a medium model in the time, a size was the best one on a text of a
 # million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
-SMALLEST_BUDGETS: dict[Size, float] = {"small": 0.0, "medium": 1.0e6, "large": 2.0e7}
+SMALLEST_BUDGETS: dict[Size, float] = {"small": 0.0, "medium": 1.7e6, "large": 5.0e6}
 
 SMALLEST_BATCH = 4  # streams; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # of what is read in a time, when the batch is halved
@@ -131,7 +131,7 @@ def dropout_for(passes: float, train_size: int) -> float:
 def size_for(read: float) -> Size:
     """The largest size whose smallest budget is reached.
 
-    >>> [size_for(read) for read in (1e4, 9e6, 1e9)]
+    >>> [size_for(read) for read in (1e4, 3e6, 1e9)]
     ['small', 'medium', 'large']
     """
     return [size for size, least in SMALLEST_BUDGETS.items() if read >= least][-1]

@@ -270,7 +270,7 @@ def test_another_text_is_refused(text: Path, tmp_path: Path, edit: str) -> None:
 @pytest.mark.parametrize(
     ("part", "name", "value", "message"),
     [
-        ("training", "lr", 0.5, "--lr 0.5: this run was begun with 0.003"),
+        ("training", "lr", 0.5, "--lr 0.5: this run was begun with 0.012"),
         ("training", "steps", 48, "--steps 48: this run was begun with 24"),
         ("training", "seed", 6, "--seed 6: this run was begun with 5"),
         ("model", "cell", "gru", "--cell gru: this run was begun with lstm"),
@@ -396,7 +396,7 @@ def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell:
     """While nothing is learnt, each step's loss is that of its window within lanes read from end to end."""
     request = request_for(text, tmp_path / "run", cell)
     still = dataclasses.replace(request.training, lr=1e-30, matrix_lr=1e-30, weight_decay=0.0)
-    still = dataclasses.replace(still, steps=40, precision="fp32")
+    still = dataclasses.replace(still, steps=80, precision="fp32")
     request = dataclasses.replace(
         request, training=still, model=dataclasses.replace(request.model, dropout=0.0)
     )
@@ -406,7 +406,7 @@ def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell:
         for parameter in model.parameters():
             parameter.mul_(2.0)
     expected = []
-    for epoch in range(40 // streams.steps_per_epoch):
+    for epoch in range(80 // streams.steps_per_epoch):
         first = epoch * streams.steps_per_epoch
         pairs = [streams.window(first + step) for step in range(streams.steps_per_epoch)]
         with torch.no_grad():
