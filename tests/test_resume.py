@@ -396,7 +396,7 @@ def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell:
     """While nothing is learnt, each step's loss is that of its window within lanes read from end to end."""
     request = request_for(text, tmp_path / "run", cell)
     still = dataclasses.replace(request.training, lr=1e-30, matrix_lr=1e-30, weight_decay=0.0)
-    still = dataclasses.replace(still, steps=80, precision="fp32")
+    still = dataclasses.replace(still, steps=80, precision="fp32", patience=0)
     request = dataclasses.replace(
         request, training=still, model=dataclasses.replace(request.model, dropout=0.0)
     )
