@@ -125,7 +125,7 @@ class TrainingConfig:
     weight_decay: float = setting(0.05, "Decoupled weight decay of matrices.")
     warmup: float = setting(0.02, "Share of the training in which the rate rises from 0.")
     floor: float = setting(0.02, "Share of the peak rate that is left at the end.")
-    patience: int = setting(8, "Stop after so many evaluations without a better one; 0: never.")
+    patience: int = setting(12, "Stop after so many evaluations without a better one; 0: never.")
     seed: int | None = setting(None, "Makes a run repeatable; drawn and shown if not given.")
     device: Device = setting("auto", "Where to compute.")
     precision: Precision = setting("auto", "Arithmetic of training; auto picks what pays.")
