@@ -23,11 +23,11 @@ from charrnn.checkpoint import PART
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.items import split_items
+from charrnn.runs import CACHED
 from charrnn.sources import OPENERS, as_utf8, find_sources, read_sources
 from charrnn.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter, id_dtype
 
 IN_MEMORY = 64 << 20  # bytes of ids beyond which they live in a mapped file
-CACHED = "ids-{}.npy"  # that file's name, after the key of what it holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,12 +136,7 @@ def read_corpus(
     ids, cache = _keep(pieces, scan, tokenizer, directory)
     if len(ids) != scan.characters:
         raise CorpusError(f"{names}: changed while it was read; try again when it is at rest")
-    train_size = config.train_size(len(ids))
-    if config.lines:
-        newline = tokenizer.start  # a newline, wherever the vocabulary has one
-        if tokenizer.decode([newline]) != "\n":
-            raise CorpusError(f"{names}: a single line; --lines learns from many, one item a line")
-        ids, train_size = split_items(ids, newline, config.val_fraction)
+    ids, train_size = _split(ids, tokenizer, config, names)
     return Corpus(
         ids=ids,
         tokenizer=tokenizer,
@@ -156,6 +151,20 @@ def read_corpus(
         train_size=train_size,
         cache=cache,
     )
+
+
+def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> tuple[Ids, int]:
+    """The ids, in line mode with the held-out items moved to their end, and how many of them train.
+
+    Raises:
+        CorpusError: items were asked for, and there is only one line.
+    """
+    if not config.lines:
+        return ids, config.train_size(len(ids))
+    newline = tokenizer.start  # a newline, wherever the vocabulary has one
+    if tokenizer.decode([newline]) != "\n":
+        raise CorpusError(f"{names}: a single line; --lines learns from many, one item a line")
+    return split_items(ids, newline, config.val_fraction)
 
 
 def _keep(

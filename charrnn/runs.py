@@ -13,7 +13,7 @@ from charrnn.errors import ModelFileError, RunError
 RUNS = Path("runs")
 LOG_FILE = "log.jsonl"
 OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
-CACHED = "ids-*.npy"  # a large text's ids, beside the run
+CACHED = "ids-{}.npy"  # a large text's ids, beside the run, after the key of what they encode
 BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
@@ -75,7 +75,7 @@ def refuse_occupied(directory: Path) -> None:
 
 
 def _is_cache(path: Path) -> bool:
-    return fnmatch.fnmatch(path.name.removesuffix(PART), CACHED)
+    return fnmatch.fnmatch(path.name.removesuffix(PART), CACHED.format("*"))
 
 
 def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> None:

@@ -137,9 +137,6 @@ def _resume(request: Request, directory: Path) -> Trainer:
     return trainer
 
 
-FREE_ON_RESUME = CADENCE
-
-
 def _check_agreement(request: Request, saved: SavedTraining) -> None:
     """Refuses a flag that contradicts the run: its settings come from its state.
 
@@ -156,7 +153,7 @@ def _check_agreement(request: Request, saved: SavedTraining) -> None:
         **dataclasses.asdict(request.model),
         **dataclasses.asdict(request.corpus),
     }
-    for name in sorted(request.given - FREE_ON_RESUME):
+    for name in sorted(request.given - CADENCE):
         if name in asked and name in known and asked[name] != known[name]:
             raise ConfigError(
                 f"--{name.replace('_', '-')} {asked[name]}: this run was begun with {known[name]}; "

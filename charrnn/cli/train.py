@@ -123,14 +123,22 @@ def train(
     listener = watch(trainer, request.training.sample_every, tensorboard=tensorboard, quiet=quiet)
     stopped_by = run(trainer, listener)
     if stopped_by is not None:
-        command = ["charrnn", "train", *corpus, "--resume"]
-        if output_dir is not None:
-            command += ["--output-dir", str(output_dir)]
-        note(f"saved at step {trainer.progress.step}; go on with: {shlex.join(command)}")
+        command = resuming_command(corpus, output_dir)
+        note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
     for line in result_lines(trainer):
         click.echo(line)
     return 0
+
+
+def resuming_command(corpus: tuple[str, ...], output_dir: Path | None) -> str:
+    """What a shell needs to go on with this run.
+
+    >>> resuming_command(("a play.txt",), None)
+    "charrnn train 'a play.txt' --resume"
+    """
+    where = [] if output_dir is None else ["--output-dir", str(output_dir)]
+    return shlex.join(["charrnn", "train", *corpus, "--resume", *where])
 
 
 def watch(trainer: Trainer, sample_every: float | None, *, tensorboard: bool, quiet: bool) -> Listener:
