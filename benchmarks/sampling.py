@@ -7,7 +7,6 @@ weights are, and random ones of the same shapes stand in for it.
 from __future__ import annotations
 
 import argparse
-import functools
 import multiprocessing
 import os
 import statistics
@@ -24,7 +23,6 @@ import numpy as np
 from benchmarks.report import machine, median_ratio, table
 from charrnn.checkpoint import ModelFile, expected_shapes, save_model
 from charrnn.config import ModelConfig, SamplingConfig
-from charrnn.engine import Engine
 from charrnn.generation import Author, Writing, pieces
 from charrnn.tokenizer import CharTokenizer
 
@@ -65,10 +63,11 @@ def text_writer(model: ModelFile, length: int) -> Timed:
 
 
 def products(model: ModelFile, length: int) -> Timed:
-    """The matrix-vector products of a step and nothing else, each matrix the engine's own."""
-    engine = Engine(model)
-    matrices = [layer.matrix for layer in engine.layers] + [engine.output]
-    calls = [(m, np.ones(m.shape[1], np.float32), np.zeros(m.shape[0], np.float32)) for m in matrices]
+    """The matrix-vector products of a step and nothing else, in matrices of the shapes they must have."""
+    config, size = model.config, model.config.hidden_size
+    shapes = [(4 * size, size)] + [(4 * size, 2 * size)] * (config.num_layers - 1)
+    shapes.append((model.tokenizer.size, size))
+    calls = [(np.ones(s, np.float32), np.ones(s[1], np.float32), np.zeros(s[0], np.float32)) for s in shapes]
 
     def loop() -> None:
         dot = np.dot
@@ -124,18 +123,24 @@ def torch_stepper(model: ModelFile, length: int, *, cells: bool) -> Timed:
     return lambda: per_character(by_cells if cells else by_lstm, length)
 
 
-@functools.lru_cache
-def _torch_stepper(layers: int, hidden: int, length: int, cells: bool) -> Timed:
-    return torch_stepper(model_of(layers, hidden), length, cells=cells)
+def _run_torch(layers: int, hidden: int, length: int, cells: bool) -> float:
+    run = torch_stepper(model_of(layers, hidden), length, cells=cells)
+    run()  # warm up
+    return run()
 
 
-def _run_torch(arguments: tuple[int, int, int, bool]) -> float:
-    return _torch_stepper(*arguments)()
+def beside(*arguments: Any) -> Timed:
+    """``torch_stepper`` in a new process every time, by itself.
 
+    Nobody who samples has torch's threads beside them, nor who uses torch has ours: for a tenth of a second
+    after its last product OpenBLAS's second thread still spins, which the time to import torch outlasts.
+    """
 
-def beside(pool: Any, arguments: tuple[int, int, int, bool]) -> Timed:
-    """``torch_stepper`` in a process of its own, as nobody who samples has torch's threads beside them."""
-    return lambda: float(pool.apply(_run_torch, (arguments,)))
+    def run() -> float:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return float(pool.apply(_run_torch, arguments))
+
+    return run
 
 
 def process(*arguments: str) -> Timed:
@@ -209,13 +214,12 @@ def rows(runs: int, path: Path) -> list[list[str]]:
         found.append(compare(name, *pair, runs, bar="at least " + bar, share=False))
     model = model_of(2, 256)
     save_model(path, model)
-    ours = text_writer(model, 2000)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        for cells, name, bar in ((True, "nn.LSTMCell", "2.5"), (False, "nn.LSTM", "30")):
-            theirs = beside(pool, (2, 256, 1000 if cells else 100, cells))
-            found.append(
-                compare(f"2x256, against {name}", ours, theirs, runs, bar=f"at least {bar}", share=False)
-            )
+    ours = text_writer(model, 5000)
+    for cells, name, bar in ((True, "nn.LSTMCell", "2.5"), (False, "nn.LSTM", "30")):
+        theirs = beside(2, 256, 1000, cells)
+        found.append(
+            compare(f"2x256, against {name}", ours, theirs, runs, bar=f"at least {bar}", share=False)
+        )
     batch = batch_stepper(model, 64, 12800)
     found.append(compare("2x256, 64 streams against one", batch, ours, runs, bar="at least 4", share=False))
     torch = process("-c", "import torch")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charrnn.checkpoint import ModelFile
 from charrnn.config import Cell
-from charrnn.engine import Engine
+from charrnn.engine import THREADED, Engine
 
 Doubles = NDArray[np.float64]
 
@@ -105,6 +105,40 @@ def test_a_batch_is_its_streams(cell: Cell, layers: int, embedding: int) -> None
         found = together.step(ids)  # (vocabulary, streams)
         for column, stream in enumerate(alone):
             np.testing.assert_allclose(found[:, column], stream.step(int(ids[column])), atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize(("cell", "hidden"), [("lstm", 256), ("rnn", 512)])
+def test_widened_products_are_the_equations(
+    cell: Cell, hidden: int, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two threads share the first layer's product with idle columns, its logits are what they were."""
+    model = random_model(cell, layers, hidden, scale=0.05)
+    ids = some_ids(model, 12)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    narrow = Engine(model)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    wide = Engine(model)
+    assert narrow.layers[0].matrix.shape[1] == hidden < wide.layers[0].matrix.shape[1]
+    assert wide.layers[0].matrix.size >= THREADED
+    stream = wide.stream()
+    found = np.array([stream.step(id).copy() for id in ids.tolist()])
+    np.testing.assert_allclose(found, naive_logits(model, ids), atol=2e-5)
+    np.testing.assert_allclose(found, narrow.stream().read(ids), atol=2e-5)
+    many = wide.stream(3)
+    together = np.array([many.step(ids[time].repeat(3)).copy() for time in range(len(ids))])
+    np.testing.assert_allclose(together, found[:, :, None].repeat(3, 2), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "hidden"), [("lstm", 1, 256), ("lstm", 2, 128), ("lstm", 2, 384), ("gru", 2, 300)]
+)
+def test_products_that_need_no_widening_get_none(
+    cell: Cell, layers: int, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product with nothing above it, too small for it, large enough without it, or a GRU's stays so."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert Engine(random_model(cell, layers, hidden)).layers[0].matrix.shape[1] == hidden
 
 
 @pytest.mark.parametrize("cell", CELLS)
