@@ -2,9 +2,10 @@
 
     python -m benchmarks.training TEXT
 
-Every contestant trains the same network (the default: embedding, 2 x 256 LSTM, output) on the same text in
-the same batches. The plain loop is what a tutorial writes: one ``nn.LSTM`` in float32, with oneDNN, Adam,
-clipping. The slow one calls ``nn.LSTM`` once for every character, as char-rnn.pytorch does.
+Every contestant trains the same network (embedding, LSTM, output; of the size that --size names) on the same
+text in the same batches, in a process of its own: what one of them tells the C library or leaves in its
+memory is not the others' business. The plain loop is what a tutorial writes: one ``nn.LSTM`` in float32, with
+oneDNN, Adam, clipping. The slow one calls ``nn.LSTM`` once for every character, as char-rnn.pytorch does.
 
 A second table says where a step's time goes: everything that the trainer does from one step to the next,
 its clock and its listener included, against its calls of forward (with the loss), backward and optimizers.
@@ -13,8 +14,11 @@ its clock and its listener included, against its calls of forward (with the loss
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
+import multiprocessing
+import os
 import statistics
-import tempfile
 import time
 import unittest.mock
 from collections.abc import Callable
@@ -26,12 +30,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.report import machine, median_ratio, table
-from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.config import CorpusConfig, ModelConfig, Size, TrainingConfig
 from charrnn.corpus import read_corpus
-from charrnn.device import choose_machine
-from charrnn.streams import ItemBatches, Streams
+from charrnn.device import Machine, choose_machine
+from charrnn.sizes import SIZES
 from charrnn.trainer import Trainer
 
+PLAIN, BY_CHARACTER = "plain nn.LSTM loop (fp32)", "nn.LSTM once a character (fp32)"
 SHARED_STEPS = 100  # whose time is divided into shares
 
 Step = Callable[[], None]
@@ -56,11 +61,10 @@ class PlainNetwork(nn.Module):
         return self.output(hidden), state
 
 
-def plain_step(
-    streams: Streams | ItemBatches, config: ModelConfig, vocabulary: int, *, by_character: bool
-) -> Step:
+def plain_step(trainer: Trainer, *, by_character: bool) -> Step:
     """A step of the plain loop, with the state carried; ``by_character`` calls the LSTM once a character."""
-    network = PlainNetwork(config, vocabulary)
+    streams, vocabulary = trainer.streams, trainer.corpus.tokenizer.size
+    network = PlainNetwork(trainer.model.config, vocabulary)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     carried: list[tuple[Tensor, Tensor] | None] = [None]
     steps = iter(range(10**9))
@@ -134,39 +138,66 @@ def shares(trainer: Trainer, steps: int) -> str:
     return table(["of a step", "time", "share"], rows)
 
 
+@functools.lru_cache
+def make_trainer(text: str, size: Size, where: Machine) -> Trainer:
+    """A trainer which writes nothing."""
+    corpus = read_corpus([text], CorpusConfig())
+    trainer = Trainer(corpus, SIZES[size], TrainingConfig(seed=1), where, Path(os.devnull))
+    trainer.model.train()
+    return trainer
+
+
+@functools.lru_cache
+def make_step(name: str, text: str, size: Size) -> Step:
+    """A contestant's step; ours alone asks for the machine, as a tutorial takes it as it is."""
+    if name.startswith("charrnn"):
+        return make_trainer(text, size, choose_machine("auto", "auto")).train_step
+    trainer = make_trainer(text, size, Machine(torch.device("cpu"), bf16=False))
+    return plain_step(trainer, by_character=name == BY_CHARACTER)
+
+
+def run_for(seconds: float, name: str, text: str, size: Size) -> float:
+    """A contestant's steps a second, after one to warm up."""
+    step = make_step(name, text, size)
+    step()
+    return steps_per_second(step, seconds)
+
+
+def shares_of_ours(text: str, size: Size) -> tuple[str, str]:
+    """The table of shares, and a heading that says on what it was measured."""
+    trainer = make_trainer(text, size, choose_machine("auto", "auto"))
+    streams, model = trainer.streams, trainer.model.config
+    shape = f"{model.num_layers} x {model.hidden_size} LSTM, {streams.batch} streams of {streams.time}"
+    for _ in range(SHARED_STEPS):
+        trainer.train_step()  # warm up
+    return shares(trainer, SHARED_STEPS), f"{machine()}; {size}: {shape}"
+
+
 def main() -> None:
     """Measures and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text")
+    parser.add_argument("--size", choices=tuple(SIZES), default="medium")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     arguments = parser.parse_args()
+    what = arguments.text, arguments.size
 
-    corpus = read_corpus([arguments.text], CorpusConfig())
-    where = choose_machine("auto", "auto")
-    with tempfile.TemporaryDirectory() as directory:
-        trainer = Trainer(corpus, ModelConfig(), TrainingConfig(seed=1), where, Path(directory))
-        trainer.model.train()
-        plain = (trainer.streams, trainer.model.config, corpus.tokenizer.size)
-        contestants = {
-            f"charrnn ({where.precision})": trainer.train_step,
-            "plain nn.LSTM loop (fp32)": plain_step(*plain, by_character=False),
-            "nn.LSTM once a character (fp32)": plain_step(*plain, by_character=True),
-        }
-        measured: dict[str, list[float]] = {name: [] for name in contestants}
-        for step in contestants.values():
-            step()
-        split = shares(trainer, SHARED_STEPS)
+    names = [f"charrnn ({choose_machine('auto', 'auto').precision})", PLAIN, BY_CHARACTER]
+    spawn = multiprocessing.get_context("spawn")
+    measured: dict[str, list[float]] = {name: [] for name in names}
+    with contextlib.ExitStack() as stack:
+        pools = {name: stack.enter_context(spawn.Pool(1)) for name in names}
+        split, heading = pools[names[0]].apply(shares_of_ours, what)
         for _ in range(arguments.rounds):
-            for name, step in contestants.items():
-                measured[name].append(steps_per_second(step, arguments.seconds))
-    ours = measured[next(iter(contestants))]
-    window = trainer.plan.window
+            for name, pool in pools.items():
+                measured[name].append(pool.apply(run_for, (arguments.seconds, name, *what)))
+    ours, window = measured[names[0]], TrainingConfig().batch_size * TrainingConfig().seq_length
     rows = [
         [name, f"{statistics.median(speeds) * window:,.0f}", f"{median_ratio(ours, speeds):.2f}"]
         for name, speeds in measured.items()
     ]
-    print(f"{machine()}; {trainer.streams.batch} streams of {trainer.streams.time}\n")
+    print(heading + "\n")
     print(table(["training loop", "char/s (median)", "charrnn is faster by"], rows) + "\n")
     print(split)
 
