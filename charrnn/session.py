@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from charrnn.checkpoint import ModelFile, load_model
+from charrnn.checkpoint import STATE_FILE, ModelFile, load_model
 from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
 from charrnn.corpus import Corpus, corpus_name, read_corpus
 from charrnn.device import choose_machine
@@ -121,6 +121,9 @@ def _check_size(corpus: Corpus) -> None:
 
 
 def _resume(request: Request, directory: Path) -> Trainer:
+    for path in request.paths:
+        if (Path(path) / STATE_FILE).exists():
+            raise RunError(f"{path}: a run, not a text; to go on with it, charrnn train --resume -o {path}")
     saved = load_training(directory)
     _check_agreement(request, saved)
     paths = list(request.paths) or list(saved.corpus["paths"])

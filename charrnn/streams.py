@@ -65,6 +65,7 @@ class Streams:
         self.batch, self.time = shape.batch, shape.time
         self._lane = (len(ids) - 1) // shape.batch
         self.steps_per_epoch = self._lane // shape.time
+        self._epoch, self._begin = -1, 0  # where the epoch read last begins in the text
         # Where each lane's windows lie, before the step's offset: (time + 1, batch).
         self._places = self._lane * np.arange(self.batch) + np.arange(self.time + 1)[:, None]
         if device.type != "cpu":
@@ -76,7 +77,10 @@ class Streams:
     def window(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a step counted from 0: (time, batch) of int64 each, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        offset = self._offset(epoch) + position * self.time
+        if epoch != self._epoch:  # drawing costs as much as all the rest here
+            self._epoch = epoch
+            self._begin = int(np.random.default_rng([self._seed, epoch]).integers(len(self._ids)))
+        offset = self._begin + position * self.time
         if self._device.type == "cpu":
             places = (self._places + offset) % len(self._ids)
             ids = torch.from_numpy(self._ids[places].astype(np.int64))  # (time + 1, batch)
@@ -87,9 +91,6 @@ class Streams:
     def starts_epoch(self, step: int) -> bool:
         """Whether the hidden state must begin anew at this step."""
         return step % self.steps_per_epoch == 0
-
-    def _offset(self, epoch: int) -> int:
-        return int(np.random.default_rng([self._seed, epoch]).integers(len(self._ids)))
 
 
 class ItemBatches:

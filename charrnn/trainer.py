@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from charrnn.checkpoint import MODEL_FILE, STATE_FILE, ModelFile, save_model
@@ -25,7 +25,7 @@ from charrnn.device import Machine
 from charrnn.errors import CharrnnError
 from charrnn.items import find_items
 from charrnn.model import CharRNN, State, detach, export_weights
-from charrnn.optimizer import build_optimizers, rate_at
+from charrnn.optimizer import build_optimizers, clip_gradients, rate_at, update
 from charrnn.plan import Plan, Progress
 from charrnn.runs import LOG_FILE
 from charrnn.scoring import line_pieces, score_pieces
@@ -111,6 +111,7 @@ class Trainer:
         self._listener: Listener = Listener()
         torch.manual_seed(config.seed)
         self.model = CharRNN(model_config, corpus.tokenizer.size).to(machine.device)
+        self._parameters = list(self.model.parameters())
         shape = fit_shape(corpus.train_size, config.batch_size, config.seq_length)
         self.streams: Streams | ItemBatches = (
             ItemBatches(corpus.train, corpus.tokenizer.start, shape, config.seed, machine.device)
@@ -191,16 +192,13 @@ class Trainer:
             logits, state = self.model(inputs, state)  # (time, batch, vocabulary)
         self.hidden = detach(state)
         loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        self.gradient_norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.gradient_norm = clip_gradients(self._parameters, self.config.clip)
         self.loss = loss.detach()
         if self._prepare_update():
-            for optimizer in self.optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["peak"] * self.rate
-                optimizer.step()
+            update(self.optimizers, self.progress.step, self.rate)
         self.progress.step += 1
 
     @property
@@ -210,13 +208,14 @@ class Trainer:
 
     def _prepare_update(self) -> bool:
         """Whether the gradients may be used; what is not finite must not reach weights or hidden state."""
-        finite = torch.isfinite(self.loss + self.gradient_norm)
         if self.machine.device.type == "cpu":
-            if not finite:
-                self.hidden = None
-            return bool(finite)
+            if math.isfinite(self.loss) and math.isfinite(self.gradient_norm):
+                return True
+            self.hidden = None
+            return False
         # An accelerator is not waited for: there the step is made, with gradients of zero.
-        for parameter in self.model.parameters():
+        finite = torch.isfinite(self.loss + self.gradient_norm)
+        for parameter in self._parameters:
             if parameter.grad is not None:
                 parameter.grad = torch.where(finite, parameter.grad, 0.0)
         assert self.hidden is not None

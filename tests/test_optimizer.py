@@ -11,7 +11,7 @@ import torch
 
 from charrnn.config import MATRIX_RATES, Cell, ModelConfig, TrainingConfig, default_of
 from charrnn.model import CharRNN, parameters_by_name
-from charrnn.optimizer import Muon, build_optimizers, orthogonalize, rate_at
+from charrnn.optimizer import Muon, build_optimizers, clip_gradients, orthogonalize, rate_at, update
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 16), (2, 32, 16), (3, 16, 48), (1, 1, 7), (1, 64, 64)])
@@ -59,24 +59,69 @@ def test_a_gradient_of_zero_moves_nothing() -> None:
 
 
 def test_muon_moves_each_gate_by_itself() -> None:
-    """Two steps are those of the definition: momentum, Nesterov, decay, each gate's block orthogonalized."""
+    """Steps are those of the definition, each matrix at every fourth one and at four times the rate.
+
+    That is: momentum at every step, Nesterov's direction, decay, each gate's block orthogonalized.
+    """
     torch.manual_seed(0)
     hidden, width, lr, decay, momentum = 4, 3, 0.1, 0.05, 0.9
-    parameter = torch.nn.Parameter(torch.randn(2 * hidden, width))
-    other = torch.nn.Parameter(torch.randn(hidden, hidden))
-    expected = parameter.detach().clone()
-    average = torch.zeros_like(expected)
-    muon = Muon([parameter, other], hidden, lr=lr, weight_decay=decay, momentum=momentum)
-    for _ in range(2):
-        parameter.grad, other.grad = torch.randn(2 * hidden, width), torch.randn(hidden, hidden)
-        gradient = parameter.grad.clone()
+    parameters = [torch.randn(2 * hidden, width, requires_grad=True) for _ in range(6)]
+    expected = [parameter.detach().clone() for parameter in parameters]
+    averages = [torch.zeros_like(value) for value in expected]
+    muon = Muon(parameters, hidden, lr=lr, weight_decay=decay, momentum=momentum)
+    turns = [[0, 4], [3], [2], [1, 5]]
+    for step in range(8):
+        for parameter in parameters:
+            parameter.grad = torch.randn(2 * hidden, width)
+        muon.param_groups[0]["step"] = step
         muon.step()
-        average = momentum * average + (1 - momentum) * gradient
-        direction = momentum * average + (1 - momentum) * gradient
-        blocks = torch.stack([direction[:hidden], direction[hidden:]])
-        update = torch.cat(list(orthogonalize(blocks, torch.float32)))
-        expected = expected * (1 - lr * decay) - lr * math.sqrt(hidden / width) * update
-        torch.testing.assert_close(parameter.detach(), expected)
+        for index, parameter in enumerate(parameters):
+            assert parameter.grad is not None
+            averages[index] = momentum * averages[index] + (1 - momentum) * parameter.grad
+            if index in turns[step % 4]:
+                direction = momentum * averages[index] + (1 - momentum) * parameter.grad
+                blocks = torch.stack([direction[:hidden], direction[hidden:]])
+                moved = torch.cat(list(orthogonalize(blocks, torch.float32)))
+                expected[index] *= 1 - 4 * lr * decay
+                expected[index] -= 4 * lr * math.sqrt(hidden / width) * moved
+            torch.testing.assert_close(parameter.detach(), expected[index])
+
+
+def test_updates_follow_the_rate() -> None:
+    """A rate of a half moves a matrix half as far as the peak rate does, and one of zero not at all."""
+    moved = {}
+    for rate in (0.0, 0.5, 1.0):
+        torch.manual_seed(0)
+        model, optimizers = build()
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["weight_decay"] = 0.0
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        for step in range(4):  # each matrix has its turn
+            update(optimizers, step, rate)
+        moved[rate] = [new.detach() - old for new, old in zip(model.parameters(), before, strict=True)]
+    for none, half, whole in zip(*moved.values(), strict=True):
+        assert float(none.abs().max()) == 0.0
+        assert float(whole.abs().max()) > 1e-3
+        torch.testing.assert_close(whole, 2 * half, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [0.5, 100.0])
+def test_gradients_are_clipped_by_their_common_norm(most: float) -> None:
+    """The norm is that of all gradients together; beyond the most all are scaled to it, else none changes."""
+    model, _ = build()
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    before = {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
+    norm = math.sqrt(sum(float((gradient.astype(np.float64) ** 2).sum()) for gradient in before.values()))
+    assert 0.5 < norm < 100.0
+    assert float(clip_gradients(list(model.parameters()), most)) == pytest.approx(norm, rel=1e-5)
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        expected = before[name] * min(1.0, most / norm)
+        np.testing.assert_allclose(parameter.grad.numpy(), expected, rtol=1e-4 if most < norm else 0)
 
 
 def build(

@@ -313,6 +313,17 @@ def test_nothing_to_resume_is_an_error(text: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_run_named_as_the_text_is_an_error(text: Path, tmp_path: Path) -> None:
+    """``--resume RUN`` says how a run is named, and that command goes on with it."""
+    request = request_for(text, tmp_path / "run")
+    train_until(request, Stop(3))
+    mistaken = dataclasses.replace(request, paths=[str(tmp_path / "run")], directory=None, resume=True)
+    with pytest.raises(RunError, match=r"run: a run, not a text; .* charrnn train --resume -o .*run$"):
+        open_training(mistaken)
+    meant = dataclasses.replace(request, paths=[], directory=tmp_path / "run", resume=True)
+    assert open_training(meant).progress.step == 3
+
+
 @pytest.mark.parametrize("cut", [0, 100, 5000])
 def test_damaged_states_are_refused(text: Path, tmp_path: Path, cut: int) -> None:
     """A state file that was cut short is an error with its name, and nothing is overwritten."""
