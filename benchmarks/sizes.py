@@ -4,15 +4,14 @@
 
 Each cell of the table is the validation loss of one training by the command line, in nats a character, with
 everything but --size and --time at its default. The last lines print, for ``charrnn/sizes.py``, from how
-many characters on each size was the best: the geometric mean of the largest budget at which a smaller one
-won and the smallest at which it did, on the longest text.
+many characters on each size was the best, on the longest text.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import math
 import shlex
 import subprocess
 import sys
@@ -45,23 +44,41 @@ def train(text: str, size: str, time: str, flags: list[str]) -> dict[str, Any]:
 
 
 def thresholds(found: dict[tuple[str, str], dict[str, dict[str, Any]]], text: str) -> list[str]:
-    """From how many characters, read by a medium model, each size was the best."""
-    budgets = sorted(
-        (outcome["medium"]["characters"], min(outcome, key=lambda size: outcome[size]["loss"]))
-        for (name, _), outcome in found.items()
-        if name == text and "medium" in outcome
-    )
+    """From how many characters, read by a medium model, each size or a larger one was the best.
+
+    That is where the gain over the best of the smaller ones, taken as linear between the logarithms of two
+    budgets, is zero.
+    """
+    outcomes = [outcome for (name, _), outcome in found.items() if name == text and "medium" in outcome]
+    outcomes.sort(key=lambda outcome: float(outcome["medium"]["characters"]))
     lines = []
     order: list[str] = list(SIZES)
-    for size in order[1:]:
-        won = [budget for budget, best in budgets if order.index(best) >= order.index(size)]
-        lost = [budget for budget, best in budgets if order.index(best) < order.index(size)]
-        if won and lost:
-            lines.append(f"{size}: {math.sqrt(max(lost) * min(won)):.2g}")
-        else:
-            bound = f"below {min(won):.2g}" if won else f"above {max(lost):.2g}"
-            lines.append(f"{size}: {bound}")
+    for place, size in enumerate(order[1:], 1):
+        gains = []  # (characters read, nats a character)
+        for outcome in outcomes:
+            below, above = (
+                [outcome[each]["loss"] for each in part if each in outcome]
+                for part in (order[:place], order[place:])
+            )
+            if below and above:
+                gains.append((outcome["medium"]["characters"], min(below) - min(above)))
+        lines.append(f"{size}: {_crossing(gains)}")
     return lines
+
+
+def _crossing(gains: list[tuple[float, float]]) -> str:
+    """Where the second numbers turn from negative to positive, on the logarithms of the first.
+
+    >>> _crossing([(1e6, -0.01), (4e6, 0.01)]), _crossing([(2e6, 0.1)]), _crossing([(2e6, -0.1)])
+    ('2e+06', 'below 2e+06', 'above 2e+06')
+    """
+    for (low, loss), (high, gain) in itertools.pairwise(gains):
+        if loss < 0 <= gain:
+            return f"{low * (high / low) ** (loss / (loss - gain)):.2g}"
+    if not gains:
+        return "not compared"
+    least, most = gains[0], gains[-1]
+    return f"below {least[0]:.2g}" if least[1] >= 0 else f"above {most[0]:.2g}"
 
 
 def main() -> None:

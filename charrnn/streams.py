@@ -82,8 +82,8 @@ class Streams:
             self._begin = int(np.random.default_rng([self._seed, epoch]).integers(len(self._ids)))
         offset = self._begin + position * self.time
         if self._device.type == "cpu":
-            places = (self._places + offset) % len(self._ids)
-            ids = torch.from_numpy(self._ids[places].astype(np.int64))  # (time + 1, batch)
+            window = self._ids.take(self._places + offset, mode="wrap")  # (time + 1, batch)
+            ids = torch.from_numpy(window.astype(np.int64))
         else:
             ids = self._resident[(self._resident_places + offset) % len(self._ids)].long()
         return ids[:-1], ids[1:]

@@ -355,7 +355,8 @@ def test_what_is_no_duration_is_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [module.name for module in pkgutil.walk_packages(package.__path__, "charrnn.")]
+    "name",
+    [*(module.name for module in pkgutil.walk_packages(package.__path__, "charrnn.")), "benchmarks.sizes"],
 )
 def test_examples_in_docstrings_are_true(name: str) -> None:
     """What docstrings show as a session gives what they show."""

@@ -30,6 +30,7 @@ from charrnn.sizes import (
     size_for,
 )
 from charrnn.streams import fit_shape
+from charrnn.trainer import Trainer
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -154,3 +155,20 @@ def test_speed_is_that_of_training(corpus: Corpus) -> None:
         measure_speed(ModelConfig(hidden_size=hidden), settings, corpus, machine) for hidden in (8, 320)
     )
     assert small > 2 * large > 0
+
+
+def test_what_is_paid_once_does_not_count(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that are slow the first time, as those of lines of a new length are, count as they are later."""
+    now, seen = [0.0], set()
+
+    def step(trainer: Trainer) -> None:
+        now[0] += 0.01 if trainer.progress.step in seen else 0.11
+        seen.add(trainer.progress.step)
+        trainer.progress.step += 1
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr("charrnn.sizes.time.perf_counter", lambda: now[0])
+    settings = TrainingConfig(seed=1, time=1.0)
+    speed = measure_speed(ModelConfig(hidden_size=8), settings, corpus, choose_machine("cpu", "fp32", 1))
+    shape = fit_shape(corpus.train_size, settings.batch_size, settings.seq_length)
+    assert speed == pytest.approx(shape.batch * shape.time / 0.01)
