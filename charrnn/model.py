@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from charrnn.config import ModelConfig
 
@@ -93,6 +94,16 @@ class CharRNN(nn.Module):
             after.append(last if isinstance(last, tuple) else (last,))
             activations = self._drop(hidden)  # (time, batch, hidden)
         return self.output(activations), after
+
+    def loss(self, ids: Tensor, targets: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The mean of -log P in nats over the targets, padding's aside, and the state after the last.
+
+        Args:
+            ids, targets: (time, batch) of integers.
+            state: as in ``forward``.
+        """
+        logits, state = self(ids, state)  # (time, batch, vocabulary)
+        return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten()), state
 
     def _drop(self, hidden: Tensor) -> Tensor:
         """Dropout with one mask for all times of a window (Gal & Ghahramani, 2016).

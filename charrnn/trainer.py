@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from charrnn.checkpoint import MODEL_FILE, STATE_FILE, ModelFile, save_model
 from charrnn.config import CADENCE, ModelConfig, TrainingConfig
@@ -189,9 +188,8 @@ class Trainer:
         inputs, targets = self.streams.window(self.progress.step)  # (time, batch)
         state = None if self.streams.starts_epoch(self.progress.step) else self.hidden
         with self.machine.autocast():
-            logits, state = self.model(inputs, state)  # (time, batch, vocabulary)
+            loss, state = self.model.loss(inputs, targets, state)
         self.hidden = detach(state)
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         for parameter in self._parameters:
             parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
