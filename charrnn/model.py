@@ -99,7 +99,8 @@ class CharRNN(nn.Module):
         """The mean of -log P in nats over the targets, padding's aside, and the state after the last.
 
         Args:
-            ids, targets: (time, batch) of integers.
+            ids: (time, batch) of integers.
+            targets: (time, batch), what follows each.
             state: as in ``forward``.
         """
         logits, state = self(ids, state)  # (time, batch, vocabulary)
