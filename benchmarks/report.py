@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import statistics
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+from charrnn.cores import available_cores
 
 
 def machine() -> str:
@@ -17,7 +18,7 @@ def machine() -> str:
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
         name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), name)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "numpy"))
     return f"{name}, {cores} cores, Python {platform.python_version()}, {versions}"
 

@@ -161,14 +161,14 @@ def run_for(seconds: float, name: str, text: str, size: Size) -> float:
     return steps_per_second(step, seconds)
 
 
-def shares_of_ours(text: str, size: Size) -> tuple[str, str]:
-    """The table of shares, and a heading that says on what it was measured."""
+def shares_of_ours(text: str, size: Size) -> tuple[str, str, int]:
+    """The table of shares, a heading that says on what it was measured, and the characters of a step."""
     trainer = make_trainer(text, size, choose_machine("auto", "auto"))
     streams, model = trainer.streams, trainer.model.config
     shape = f"{model.num_layers} x {model.hidden_size} LSTM, {streams.batch} streams of {streams.time}"
     for _ in range(SHARED_STEPS):
         trainer.train_step()  # warm up
-    return shares(trainer, SHARED_STEPS), f"{machine()}; {size}: {shape}"
+    return shares(trainer, SHARED_STEPS), f"{machine()}; {size}: {shape}", trainer.plan.window
 
 
 def main() -> None:
@@ -186,11 +186,11 @@ def main() -> None:
     measured: dict[str, list[float]] = {name: [] for name in names}
     with contextlib.ExitStack() as stack:
         pools = {name: stack.enter_context(spawn.Pool(1)) for name in names}
-        split, heading = pools[names[0]].apply(shares_of_ours, what)
+        split, heading, window = pools[names[0]].apply(shares_of_ours, what)
         for _ in range(arguments.rounds):
             for name, pool in pools.items():
                 measured[name].append(pool.apply(run_for, (arguments.seconds, name, *what)))
-    ours, window = measured[names[0]], TrainingConfig().batch_size * TrainingConfig().seq_length
+    ours = measured[names[0]]
     rows = [
         [name, f"{statistics.median(speeds) * window:,.0f}", f"{median_ratio(ours, speeds):.2f}"]
         for name, speeds in measured.items()

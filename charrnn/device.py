@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import os
 import platform
 import warnings
 
 import torch
 
 from charrnn.config import Device, Precision
+from charrnn.cores import available_cores
 from charrnn.errors import ConfigError
 
 # Parameters of glibc's mallopt: how much free memory at the heap's end is kept, and from what size on a
@@ -77,13 +77,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, KEPT)
         mallopt(M_MMAP_THRESHOLD, KEPT) or mallopt(M_MMAP_THRESHOLD, KEPT_BY_OLD)
-
-
-def available_cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _choose_device(device: Device) -> str:

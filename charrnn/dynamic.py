@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from charrnn.checkpoint import ModelFile
 from charrnn.config import EvaluationConfig
-from charrnn.device import available_cores
+from charrnn.cores import available_cores
 from charrnn.errors import CorpusError
 from charrnn.evaluation import Score, unknown_nats
 from charrnn.model import CharRNN, State, build_model, detach

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.checkpoint import ModelFile
+from charrnn.cores import available_cores
 
 Floats = NDArray[np.float32]
 
@@ -119,9 +120,7 @@ class Engine:
 def _threads() -> int:
     """How many threads NumPy's products may have."""
     asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    if asked.isdecimal():
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(asked) if asked.isdecimal() else available_cores()
 
 
 def _side_by_side(*matrices: Floats) -> Floats:
@@ -142,7 +141,8 @@ def _widened(first: Layer, *second: Layer) -> tuple[Layer, ...]:
     large enough, which the zeros below h^0 cancel: more arithmetic, less time.
     """
     rows, size = first.matrix.shape
-    wide = -(-THREADED // rows // 16) * 16  # columns, whole cache lines of them
+    line = CACHE_LINE // first.matrix.itemsize
+    wide = -(-THREADED // rows // line) * line  # columns, whole cache lines of them
     if not second or not size < wide <= 2 * size or _threads() == 1:
         return first, *second
     matrices = _side_by_side(second[0].matrix, first.matrix)  # (gates * hidden, 3 * hidden)

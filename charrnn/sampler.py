@@ -138,7 +138,6 @@ class Sampler:
         )
         self._inverse = np.array(1 / (config.temperature or 1.0))  # 0-d: no conversion at every call
         self._weights = np.empty(0)
-        self._view = self._weights.data
         self._allowed: Floats | None = None
 
     def read(self, ids: Iterable[int]) -> None:
@@ -193,7 +192,6 @@ class Sampler:
         weights = self._weights  # (vocabulary,) float64
         if len(weights) != len(logits):
             weights = self._weights = np.empty(len(logits))
-            self._view = weights.data
             if self._forbidden:
                 self._allowed = np.ones(len(logits))
                 self._allowed[self._forbidden] = 0
@@ -202,7 +200,7 @@ class Sampler:
         if self._allowed is not None:
             np.multiply(weights, self._allowed, weights)
         np.add.accumulate(weights, 0, None, weights)
-        cumulative = self._view  # of the same memory: bisecting it takes half as long as searching the array
+        cumulative = weights.data  # the same memory: bisecting it takes half as long as searching the array
         total = cumulative[-1]
         id = bisect.bisect_right(cumulative, self._uniform() * total)
         # Once in 2^53 draws the product rounds up to the total, which nothing passes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def _check_size(corpus: Corpus) -> None:
 def _resume(request: Request, directory: Path) -> Trainer:
     for path in request.paths:
         if (Path(path) / STATE_FILE).exists():
-            raise RunError(f"{path}: a run, not a text; to go on with it, charrnn train --resume -o {path}")
+            again = shlex.join(["charrnn", "train", "--resume", "-o", path])
+            raise RunError(f"{path}: a run, not a text; to go on with it, {again}")
     saved = load_training(directory)
     _check_agreement(request, saved)
     paths = list(request.paths) or list(saved.corpus["paths"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -153,17 +154,22 @@ def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, 
     with tempfile.TemporaryDirectory() as nowhere:  # a trainer that does not run writes nothing
         trainer = Trainer(corpus, model, training, machine, Path(nowhere))
     trainer.model.train()
-    count, costs = MEASURED_STEPS, [0.0]
-    for _ in range(2):  # the first time pays for torch's set-up, which each length of lines has its own of
-        trainer.progress.step, costs = 0, []
-        while len(costs) < count and sum(costs) < MEASURED_SECONDS:
-            machine.synchronize()
-            began = time.perf_counter()
-            trainer.train_step()
-            machine.synchronize()
-            costs.append(time.perf_counter() - began)
-        count = len(costs)
-    return trainer.plan.window / sorted(costs)[(len(costs) - 1) // 2]
+    # The first time pays for torch's set-up, which each length of lines has its own of.
+    warmed = len(_step_costs(trainer, MEASURED_STEPS))
+    return trainer.plan.window / statistics.median_low(_step_costs(trainer, warmed))
+
+
+def _step_costs(trainer: Trainer, most: int) -> list[float]:
+    """The seconds that each of the first steps takes: so many, or as many as there is time for."""
+    trainer.progress.step = 0
+    costs: list[float] = []
+    while len(costs) < most and sum(costs) < MEASURED_SECONDS:
+        trainer.machine.synchronize()
+        began = time.perf_counter()
+        trainer.train_step()
+        trainer.machine.synchronize()
+        costs.append(time.perf_counter() - began)
+    return costs
 
 
 def _amount(characters: float) -> str:

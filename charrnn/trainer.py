@@ -191,7 +191,7 @@ class Trainer:
             loss, state = self.model.loss(inputs, targets, state)
         self.hidden = detach(state)
         for parameter in self._parameters:
-            parameter.grad = None
+            parameter.grad = None  # as zero_grad does, which walks all modules for them
         loss.backward()  # type: ignore[no-untyped-call]
         self.gradient_norm = clip_gradients(self._parameters, self.config.clip)
         self.loss = loss.detach()
