@@ -25,14 +25,14 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import machine, median_ratio, table
-from charrnn.checkpoint import ModelFile
 from charrnn.config import CorpusConfig, EvaluationConfig, EvaluationPrecision, ModelConfig
-from charrnn.corpus import read_corpus
-from charrnn.device import choose_machine
-from charrnn.evaluation import Evaluator
-from charrnn.model import CharRNN, State, export_weights
-from charrnn.scoring import CHUNK, STREAMS
-from charrnn.texts import Text, read_text
+from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.torch_scorer import CHUNK, STREAMS
+from charrnn.model.device import choose_machine
+from charrnn.model.file import ModelFile
+from charrnn.model.network import CharRNN, State, export_weights
+from charrnn.text.corpus import read_corpus
+from charrnn.text.scored import Text, read_text
 
 PART = 1 << 20  # symbols of one turn of the comparison
 PRECISIONS: tuple[EvaluationPrecision, ...] = ("fp32", "bf16")

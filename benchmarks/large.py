@@ -22,12 +22,12 @@ from pathlib import Path
 
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import CorpusConfig
-from charrnn.corpus import read_corpus
 from charrnn.runs import LOG_FILE
+from charrnn.text.corpus import read_corpus
 
 PEAK = """
 import resource, sys
-from charrnn.cli import run
+from charrnn.cli.main import run
 status = run(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
 sys.exit(status)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli import cli
+from charrnn.cli.main import cli
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- help: python -m benchmarks.readme -->", "<!-- end of help -->"

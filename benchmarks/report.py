@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from charrnn.cores import available_cores
+from charrnn.system import available_cores
 
 
 def machine() -> str:

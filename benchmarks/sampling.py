@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import machine, median_ratio, table
-from charrnn.checkpoint import ModelFile, expected_shapes, save_model
 from charrnn.config import ModelConfig, SamplingConfig
-from charrnn.generation import Author, Writing, pieces
-from charrnn.tokenizer import CharTokenizer
+from charrnn.model.file import ModelFile, expected_shapes, save_model
+from charrnn.sampling.writer import Author, Writing, pieces
+from charrnn.text.tokenizer import CharTokenizer
 
 # The 65 characters of tiny Shakespeare.
 VOCABULARY = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -176,7 +176,7 @@ def resident(path: Path) -> float:
     Not by ``getrusage``, where a process begins with what the one that started it had.
     """
     code = (
-        "import sys; from charrnn.cli import run; run(sys.argv[1:]);"
+        "import sys; from charrnn.cli.main import run; run(sys.argv[1:]);"
         "found = dict(line.split(':') for line in open('/proc/self/status'));"
         "sys.stderr.write(found['VmHWM'].split()[0])"
     )

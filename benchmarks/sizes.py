@@ -3,8 +3,8 @@
     python -m benchmarks.sizes TEXT [TEXT ...] [--times 1m 3m] [--flags "--lines"]
 
 Each cell of the table is the validation loss of one training by the command line, in nats a character, with
-everything but --size and --time at its default. The last lines print, for ``charrnn/sizes.py``, from how
-many characters on each size was the best, on the longest text.
+everything but --size and --time at its default. The last lines print, for ``charrnn.training.choices``, from
+how many characters on each size was the best, on the longest text.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import machine, table
-from charrnn.checkpoint import MODEL_FILE, load_model
+from charrnn.model.file import MODEL_FILE, load_model
 from charrnn.runs import LOG_FILE
-from charrnn.sizes import SIZES
+from charrnn.training.choices import SIZES
 
 
 def train(text: str, size: str, time: str, flags: list[str]) -> dict[str, Any]:

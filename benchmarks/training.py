@@ -31,10 +31,10 @@ from torch.nn import functional
 
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import CorpusConfig, ModelConfig, Size, TrainingConfig
-from charrnn.corpus import read_corpus
-from charrnn.device import Machine, choose_machine
-from charrnn.sizes import SIZES
-from charrnn.trainer import Trainer
+from charrnn.model.device import Machine, choose_machine
+from charrnn.text.corpus import read_corpus
+from charrnn.training.choices import SIZES
+from charrnn.training.trainer import Trainer
 
 PLAIN, BY_CHARACTER = "plain nn.LSTM loop (fp32)", "nn.LSTM once a character (fp32)"
 SHARED_STEPS = 100  # whose time is divided into shares

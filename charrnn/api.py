@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from charrnn.checkpoint import ModelFile, load_model
 from charrnn.config import SamplingConfig, draw_seed
 from charrnn.errors import ConfigError
-from charrnn.generation import Author, Writing, best_writing
+from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import find_model
+from charrnn.sampling.writer import Author, Writing, best_writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,9 +89,9 @@ class Model:
         Returns:
             (characters,) float32, each at most 0.
         """
-        from charrnn import evaluation
+        from charrnn.evaluation.evaluator import score_text
 
-        return evaluation.score_text(self.file, text)
+        return score_text(self.file, text)
 
     def _characters(self, author: Author) -> Iterator[str]:
         import codecs

@@ -7,8 +7,8 @@ import fnmatch
 import os
 from pathlib import Path
 
-from charrnn.checkpoint import MODEL_FILE, PART, STATE_FILE
 from charrnn.errors import ModelFileError, RunError
+from charrnn.model.file import MODEL_FILE, PART, STATE_FILE
 
 RUNS = Path("runs")
 LOG_FILE = "log.jsonl"

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from charrnn.checkpoint import ModelFile, expected_shapes, save_model
 from charrnn.config import Cell, ModelConfig
-from charrnn.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+from charrnn.model.file import ModelFile, expected_shapes, save_model
+from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 
 # A busy machine is no failure: properties have no deadline.
 settings.register_profile("charrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])

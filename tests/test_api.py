@@ -10,20 +10,20 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from conftest import Charrnn, random_model
 
 import charrnn.api
 import charrnn.cli.interactive
 import charrnn.cli.output
 import charrnn.cli.prompt
-import charrnn.novelty
+import charrnn.sampling.novelty
 from charrnn.api import Model
 from charrnn.errors import ConfigError, ModelFileError
+from tests.conftest import Charrnn, random_model
 
 
 @pytest.mark.parametrize(
     "module",
-    [charrnn.api, charrnn.novelty, charrnn.cli.output, charrnn.cli.prompt, charrnn.cli.interactive],
+    [charrnn.api, charrnn.sampling.novelty, charrnn.cli.output, charrnn.cli.prompt, charrnn.cli.interactive],
     ids=lambda module: str(module.__name__),
 )
 def test_examples_in_docstrings_are_true(module: ModuleType) -> None:
@@ -74,7 +74,7 @@ def test_byte_models_yield_characters() -> None:
 
 def _ids(model: Model, length: int) -> list[int]:
     from charrnn.config import SamplingConfig
-    from charrnn.generation import Author, Writing
+    from charrnn.sampling.writer import Author, Writing
 
     return list(Writing(Author(model.file, "é", SamplingConfig(length=length, seed=1))))
 

@@ -6,7 +6,8 @@ import collections
 import lzma
 
 import pytest
-from conftest import PLAY, ROOT
+
+from tests.conftest import PLAY, ROOT
 
 TEXT = PLAY.read_text(encoding="utf-8")
 

@@ -8,9 +8,9 @@ import click
 import pytest
 
 from benchmarks.readme import README, with_help
-from charrnn.checkpoint import FORMAT, expected_shapes
-from charrnn.cli import cli
+from charrnn.cli.main import cli
 from charrnn.config import ModelConfig
+from charrnn.model.file import FORMAT, expected_shapes
 
 
 def test_help_in_readme_is_the_help_of_the_commands() -> None:

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import ModelWriter
 
 from charrnn.errors import ModelFileError, RunError
 from charrnn.runs import LOG_FILE, OURS, find_model, prepare_run, run_name
+from tests.conftest import ModelWriter
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,12 @@ from charrnn.errors import RunError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from charrnn.baselines import Baselines
-    from charrnn.checkpoint import ModelFile
     from charrnn.cli.report import Row
-    from charrnn.dynamic import DynamicEvaluator
-    from charrnn.evaluation import Evaluator
-    from charrnn.texts import Text
+    from charrnn.evaluation.baselines import Baselines
+    from charrnn.evaluation.dynamic import DynamicEvaluator
+    from charrnn.evaluation.evaluator import Evaluator
+    from charrnn.model.file import ModelFile
+    from charrnn.text.scored import Text
 
 
 @click.command()
@@ -62,10 +62,10 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     config = from_mapping(EvaluationConfig, options)
     check(text, options)
 
-    from charrnn.checkpoint import load_model
     from charrnn.cli.output import byte_writer, note
     from charrnn.cli.report import progress, summary, table, to_json, with_totals
-    from charrnn.evaluation import Evaluator
+    from charrnn.evaluation.evaluator import Evaluator
+    from charrnn.model.file import load_model
     from charrnn.runs import find_model, run_name
 
     write = byte_writer()
@@ -113,7 +113,7 @@ def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
 
 def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -> Iterator[Text]:
     """The texts to score, one after the other; without a name, the model's validation split."""
-    from charrnn.texts import read_text, validation_text
+    from charrnn.text.scored import read_text, validation_text
 
     if not names:
         yield validation_text(model)
@@ -135,16 +135,16 @@ class Job:
 
     def learn(self, options: dict[str, Any], on_piece: Callable[[int], None]) -> Text:
         """Prepares what needs a training text, and returns that text."""
-        from charrnn.texts import read_text, training_text
+        from charrnn.text.scored import read_text, training_text
 
         train = options["train"]
         text = read_text(train, self.model, options["encoding"]) if train else training_text(self.model)
         if options["baselines"]:
-            from charrnn.baselines import Baselines
+            from charrnn.evaluation.baselines import Baselines
 
             self.baselines = Baselines(text)
         if options["dynamic"]:
-            from charrnn.dynamic import DynamicEvaluator
+            from charrnn.evaluation.dynamic import DynamicEvaluator
 
             self.dynamic = DynamicEvaluator(self.model, text, self.config, on_piece)
         return text
@@ -163,7 +163,7 @@ class Job:
     def write_lines(self, texts: Iterator[Text]) -> Iterator[Row]:
         """Prints a row for each line, numbered through all texts as ``cat -n`` would; yields the sums."""
         from charrnn.cli.report import LINE_HEADER, Row, line_rows
-        from charrnn.evaluation import sum_of
+        from charrnn.evaluation.evaluator import sum_of
 
         first = 1
         for text in texts:
@@ -179,7 +179,7 @@ class Job:
     def write_heatmap(self, text: Text, file: Path | None, color: str, *, shown: bool) -> Iterator[str]:
         """Prints the shaded text, or writes it as a page; yields what is to be said about it."""
         from charrnn.cli.report import print_heatmap, write_page
-        from charrnn.heatmap import surprise
+        from charrnn.evaluation.surprise import surprise
 
         found = surprise(self.model, text, self.config)
         if file is not None:

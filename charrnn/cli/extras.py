@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from charrnn.checkpoint import ModelFile
 from charrnn.cli.output import show_controls
 from charrnn.config import SamplingConfig
 from charrnn.errors import CharrnnError
-from charrnn.generation import Author, Writing
-from charrnn.model import export_weights
-from charrnn.trainer import Listener, Report, Trainer
+from charrnn.model.file import ModelFile
+from charrnn.model.network import export_weights
+from charrnn.sampling.writer import Author, Writing
+from charrnn.training.trainer import Listener, Report, Trainer
 
 SAMPLE_LENGTH = 240  # characters: three lines of a terminal
 

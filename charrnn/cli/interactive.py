@@ -9,8 +9,8 @@ import sys
 
 from charrnn.cli.output import byte_writer, note, show_controls
 from charrnn.errors import CorpusError, UnknownCharacterError
-from charrnn.generation import Author, encode_prompt
-from charrnn.sampler import forbid, log_probabilities
+from charrnn.sampling.sampler import forbid, log_probabilities
+from charrnn.sampling.writer import Author, encode_prompt
 
 CHOICES = 5
 LONGEST = 40  # characters of a continuation, which else ends with a word

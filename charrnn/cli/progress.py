@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from charrnn.cli.output import note
-from charrnn.trainer import Listener, Report, Trainer
+from charrnn.training.trainer import Listener, Report, Trainer
 
 LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.2

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.evaluation import Score, line_scores, total
-from charrnn.texts import Text
+from charrnn.evaluation.evaluator import Score, line_scores, total
+from charrnn.text.scored import Text
 
 if TYPE_CHECKING:
-    from charrnn.heatmap import Surprise
+    from charrnn.evaluation.surprise import Surprise
 
 HEADER = (
     "text", "model", "chars", "bytes", "unknown", "nats/char", "bits/char", "bits/byte", "perplexity",
@@ -184,7 +184,7 @@ def print_heatmap(found: Surprise, choice: str) -> None:
     """The shaded text and its legend on stdout, line by line."""
     from rich.console import Console
 
-    from charrnn.heatmap import terminal_legend, terminal_lines
+    from charrnn.evaluation.surprise import terminal_legend, terminal_lines
 
     color = wants_color(choice)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -205,7 +205,7 @@ def write_page(file: Path, found: Surprise, title: str, model: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    from charrnn.checkpoint import write_atomically
-    from charrnn.heatmap import page
+    from charrnn.evaluation.surprise import page
+    from charrnn.model.file import write_atomically
 
     write_atomically(file, page(found, title, model).encode("utf-8", "replace"))

@@ -11,7 +11,7 @@ from charrnn.cli.options import model_option, quiet_option, setting
 from charrnn.config import Device, SamplingConfig, draw_seed, help_of
 
 if TYPE_CHECKING:
-    from charrnn.generation import Author
+    from charrnn.sampling.writer import Author
 
 
 @click.command()
@@ -71,12 +71,12 @@ def sample(
     prompt, config = read_arguments(prompt, settings, escape=escape)
     check(config, copied=copied, as_json=as_json, interactive=interactive)
 
-    from charrnn.checkpoint import load_model
     from charrnn.cli.output import stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
     from charrnn.cli.writing import Show
-    from charrnn.generation import Author
+    from charrnn.model.file import load_model
     from charrnn.runs import find_model
+    from charrnn.sampling.writer import Author
 
     terminal = os.isatty(stdout_descriptor())
     path = find_model(model)
@@ -84,7 +84,7 @@ def sample(
     loaded = load_model(path)
     source = ""
     if config.novel or config.novel_span or copied:
-        from charrnn.novelty import training_text
+        from charrnn.sampling.novelty import training_text
 
         source = training_text(loaded, against)
     author = Author(loaded, text, config, source=source, skip_unknown=skip_unknown)
@@ -151,7 +151,7 @@ def report(author: Author, *, skipped: bool, quiet: bool) -> None:
 def report_copied(texts: list[str], source: str) -> None:
     """Says what the longest run of characters is that one of the texts shares with the training text."""
     from charrnn.cli.output import note
-    from charrnn.novelty import longest_copy
+    from charrnn.sampling.novelty import longest_copy
 
     longest = max((longest_copy(text, source) for text in texts), key=len, default="")
     note(f"copied {len(longest)} characters" + (f": {longest!r}" if longest else ""))

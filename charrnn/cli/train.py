@@ -28,7 +28,7 @@ from charrnn.config import (
 )
 
 if TYPE_CHECKING:
-    from charrnn.trainer import Listener, Trainer
+    from charrnn.training.trainer import Listener, Trainer
 
 
 @click.command()
@@ -98,7 +98,7 @@ def train(
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
     from charrnn.cli.output import note
     from charrnn.runs import find_model
-    from charrnn.session import Request, open_training
+    from charrnn.training.setup import Request, open_training
 
     if tensorboard:
         from charrnn.cli.extras import require_tensorboard
@@ -160,7 +160,7 @@ def run(trainer: Trainer, listener: Listener) -> int | None:
 
     The first Ctrl-C (or SIGTERM) saves and stops, a second one quits at once.
     """
-    from charrnn.trainer import Interrupted
+    from charrnn.training.trainer import Interrupted
 
     received: list[int] = []
 
@@ -219,7 +219,7 @@ def describe(trainer: Trainer) -> str:
 
 def result_lines(trainer: Trainer) -> list[str]:
     """Where the model is, how good it is, and how to use it."""
-    from charrnn.checkpoint import MODEL_FILE
+    from charrnn.model.file import MODEL_FILE
     from charrnn.runs import run_name
 
     path = trainer.directory / MODEL_FILE
@@ -240,7 +240,7 @@ OVERFIT = 0.25  # nats by which validation may lie above training before one spe
 
 def verdict(trainer: Trainer) -> str:
     """What the curves say, and the flag to try."""
-    from charrnn.plan import MOST_PASSES
+    from charrnn.training.schedule import MOST_PASSES
 
     progress, plan = trainer.progress, trainer.plan
     assert progress.best is not None

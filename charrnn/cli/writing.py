@@ -11,8 +11,8 @@ from typing import Any
 
 from charrnn.cli.output import Shader, byte_writer
 from charrnn.errors import CharrnnError
-from charrnn.generation import Author, Choice, Writing, best_writing, pieces
-from charrnn.lines import LineWriting
+from charrnn.sampling.lines import LineWriting
+from charrnn.sampling.writer import Author, Choice, Writing, best_writing, pieces
 
 
 @dataclasses.dataclass

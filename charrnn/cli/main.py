@@ -1,0 +1,131 @@
+"""The command line: ``charrnn train``, ``sample`` and ``evaluate``.
+
+Commands parse, call the library and print; whatever goes wrong ends here as one line and a status.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from charrnn import __version__
+from charrnn.cli.evaluate import evaluate
+from charrnn.cli.sample import sample
+from charrnn.cli.train import train
+from charrnn.errors import CharrnnError
+
+CLOSED_PIPE = 128 + 13  # as a shell reports a program that SIGPIPE ended
+INTERRUPTED = 128 + 2
+
+
+class ClosedPipe(Exception):
+    """Nobody reads our output any more."""
+
+
+class Commands(click.Group):
+    """The group of commands; a closed pipe gets past click, which would exit with 1, under another name."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parses, which prints where --help is asked for."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except BrokenPipeError:
+            raise ClosedPipe from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ClosedPipe from None
+
+
+@click.group(
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Learn to write like any text, one character at a time."""
+
+
+for command in (train, sample, evaluate):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits with its status."""
+    try:
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    _close_stdout(status)
+    sys.exit(status)
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command; reports what goes wrong on stderr and returns the status."""
+    context = "charrnn"
+    try:
+        status = cli.main(arguments, prog_name="charrnn", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        _complain(error.format_message())
+        return 2
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            context = error.ctx.command_path
+        _complain(f"{context}: {' '.join(error.format_message().split())} (see {context} --help)")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except (ClosedPipe, BrokenPipeError):
+        return CLOSED_PIPE
+    except CharrnnError as error:
+        _complain(f"charrnn: {error}")
+        return error.status
+    except OSError as error:
+        _complain(f"charrnn: {_describe(error)}")
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        _complain("charrnn: not enough memory; try a smaller --batch-size or --hidden-size")
+        return 1
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch, which is not imported to ask, has a name or a sentence for it."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "allocate memory" in str(error)
+
+
+def _describe(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    hint = "; free some space and try again" if error.errno == errno.ENOSPC else ""
+    return f"{where}{error.strerror or error}{hint}"
+
+
+def _complain(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(line + "\n")
+
+
+def _close_stdout(status: int) -> None:
+    """Keeps the interpreter from flushing, at exit, into what is known to be closed or full."""
+    if status and sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)

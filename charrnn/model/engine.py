@@ -1,0 +1,325 @@
+"""Inference in NumPy: one character at a time, about as fast as the weights can be read from memory.
+
+Everything is laid out once, at load. Activations stand in columns: one stream's hidden state is (hidden,),
+N streams' is (hidden, N), and the same code steps both. The hidden states of all layers lie in one array,
+
+    hidden = [0; h^0; h^1; ...; h^(L-1); 1]     ((layers + 1) * hidden + 1,), or that by N
+
+so that what layer l reads, its input h^(l-1) and its own past h^l, is one slice of it: an LSTM's or RNN's
+layer is one product with [W | U] instead of two, and nothing is copied. The first layer's input product
+is a row of a table, since there are only as many inputs as symbols. The 1 at the end is what the output's
+bias is multiplied by; what the zeros are for, ``_widened`` says.
+
+Sigmoids come from the same call as the tanh beside them: sigma(a) = tanh(a / 2) / 2 + 1 / 2, where the
+first division by two is in the weights already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charrnn.model.file import ModelFile
+from charrnn.system import available_cores
+
+Floats = NDArray[np.float32]
+
+# Of what a file's blocks of rows (LSTM: i f g o; GRU: r z n) become here: the order that puts the sigmoids
+# first, and how many blocks are sigmoids.
+BLOCKS = {"lstm": ([0, 1, 3, 2], 3), "gru": ([0, 1, 2], 2), "rnn": ([0], 0)}
+
+# A 0-d array: a ufunc takes it without converting a Python number at every call.
+HALF = np.array(0.5, np.float32)
+
+# Elements from which on OpenBLAS, which NumPy's wheels bring, gives a matrix-vector product to two threads.
+THREADED = 460_800
+
+CACHE_LINE = 64  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer's weights, rows in the engine's order and sigmoid rows halved.
+
+    Attributes:
+        matrix: [W | U] (gates * hidden, 2 * hidden); the first layer's, whose W is in the table, is U alone
+            or, widened, [anything | U]; a GRU's is U alone in every layer, since r * (U h) keeps them apart.
+        bias: (gates * hidden, 1 or nothing): what is added to the product with ``matrix``.
+        inputs: of a GRU above the first layer, W (gates * hidden, hidden).
+        input_bias: its bias.
+    """
+
+    matrix: Floats
+    bias: Floats
+    inputs: Floats | None = None
+    input_bias: Floats | None = None
+
+
+class Engine:
+    """A model's weights, laid out for stepping; any number of streams may share them.
+
+    Attributes:
+        table: (vocabulary, gates * hidden): for each symbol, what the first layer makes of it.
+        layers: from the bottom up.
+        output: (vocabulary, hidden + 1), whose last column is the bias.
+        largest: what no logit's magnitude can exceed.
+    """
+
+    def __init__(self, model: ModelFile) -> None:
+        weights, config = model.weights, model.config
+        self.config = config
+        self.vocabulary = model.tokenizer.size
+        gru = config.cell == "gru"
+        self.layers: list[Layer] = []
+        for index in range(config.num_layers):
+            named = {
+                role: self._lay_out(weights[f"layers.{index}.{role}"])
+                for role in ("input.weight", "input.bias", "recurrent.weight", "recurrent.bias")
+            }
+            W, b = named["input.weight"], named["input.bias"]
+            U, d = named["recurrent.weight"], named["recurrent.bias"]
+            if index == 0:
+                bias = b if gru else b + d
+                self.table = weights["embedding.weight"] @ W.T + bias  # (vocabulary, gates * hidden)
+                self.layers.append(Layer(_side_by_side(U), d))
+            elif gru:
+                self.layers.append(Layer(_side_by_side(U), d, _side_by_side(W), b))
+            else:
+                self.layers.append(Layer(_side_by_side(W, U), b + d))
+        if not gru:
+            self.layers[:2] = _widened(*self.layers[:2])
+        output = weights["embedding.weight" if config.tied else "output.weight"]
+        self.output: Floats = np.hstack([output, weights["output.bias"][:, None]])
+        # No unit exceeds 1, so no logit can exceed this; what it means for sums of exponentials is the
+        # sampler's business.
+        self.largest = float(np.abs(self.output).sum(axis=1).max())
+
+    @functools.cached_property
+    def columns(self) -> Floats:
+        """The table as (gates * hidden, vocabulary), for many streams; made when first asked for."""
+        return np.ascontiguousarray(self.table.T)
+
+    def _lay_out(self, array: Floats) -> Floats:
+        """A weight matrix or bias with its blocks of rows reordered and its sigmoid rows halved."""
+        order, sigmoids = BLOCKS[self.config.cell]
+        blocks = array.reshape(len(order), self.config.hidden_size, *array.shape[1:])[order]
+        blocks[:sigmoids] *= HALF
+        return blocks.reshape(array.shape)
+
+    def stream(self, count: int | None = None) -> Stream:
+        """A stream at its beginning: all states zero; with ``count``, that many side by side."""
+        return Stream(self, count)
+
+
+def _threads() -> int:
+    """How many threads NumPy's products may have."""
+    asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
+    return int(asked) if asked.isdecimal() else available_cores()
+
+
+def _side_by_side(*matrices: Floats) -> Floats:
+    """(rows, columns in all), from a cache line's beginning on: loads that straddle two lines cost double."""
+    rows, columns = len(matrices[0]), sum(matrix.shape[1] for matrix in matrices)
+    memory = np.empty(4 * rows * columns + CACHE_LINE, np.uint8)
+    begin = -memory.ctypes.data % CACHE_LINE
+    joined = memory[begin : begin + 4 * rows * columns].view(np.float32).reshape(rows, columns)
+    return np.concatenate(matrices, axis=1, out=joined)
+
+
+def _widened(first: Layer, *second: Layer) -> tuple[Layer, ...]:
+    """The lowest two layers, the first's product large enough for two threads where it alone is not.
+
+    What one core multiplies alone must be in that core's cache, beside its half of what two share; with all
+    of it shared each has half, which at 2 x 256 fits. So three matrices lie side by side, [W^1 | U^1 | U^0].
+    The second layer reads the first two, and the first layer U^0 with as much of U^1 as it takes to be
+    large enough, which the zeros below h^0 cancel: more arithmetic, less time.
+    """
+    rows, size = first.matrix.shape
+    line = CACHE_LINE // first.matrix.itemsize
+    wide = -(-THREADED // rows // line) * line  # columns, whole cache lines of them
+    if not second or not size < wide <= 2 * size or _threads() == 1:
+        return first, *second
+    matrices = _side_by_side(second[0].matrix, first.matrix)  # (gates * hidden, 3 * hidden)
+    return (
+        dataclasses.replace(first, matrix=matrices[:, -wide:]),
+        dataclasses.replace(second[0], matrix=matrices[:, : 2 * size]),
+    )
+
+
+class Stream:
+    """The state of one text being read or written, or of N texts in lockstep.
+
+    Attributes:
+        hidden: ((layers + 1) * hidden + 1,) or that by N, as the module says.
+        cells: an LSTM's cells, (layers, hidden) or (layers, hidden, N).
+    """
+
+    def __init__(self, engine: Engine, count: int | None = None) -> None:
+        config = engine.config
+        self._count, self._size = count, config.hidden_size
+        self._table, self._output = engine.table, engine.output
+        self._columns = engine.table if count is None else engine.columns
+        columns = () if count is None else (count,)
+        rows = config.gates * config.hidden_size
+        self.hidden: Floats = np.zeros(((config.num_layers + 1) * self._size + 1, *columns), np.float32)
+        self.hidden[-1] = 1
+        # A layer's gates, and under them its cell, where it is next to the gate g.
+        work: Floats = np.zeros((config.num_layers, rows + self._size, *columns), np.float32)
+        self.cells: Floats = work[:, rows:]
+        self._logits: Floats = np.zeros((engine.vocabulary, *columns), np.float32)
+        self._below: Floats = np.zeros((rows, *columns), np.float32)
+        make = {"lstm": lstm_layer, "gru": gru_layer, "rnn": rnn_layer}[config.cell]
+        self._layers = [
+            make(layer, self.hidden, work[index], index) for index, layer in enumerate(engine.layers)
+        ]
+        self._top = self.hidden[-self._size - 1 :]  # with the 1
+
+    def step(self, ids: Any) -> Floats:
+        """Reads one symbol a stream and returns the logits of the next.
+
+        Args:
+            ids: an int; with N streams, (N,) of integers.
+
+        Returns:
+            (vocabulary,) or (vocabulary, N): a buffer that the next step overwrites.
+        """
+        self.advance(ids)
+        return np.dot(self._output, self._top, self._logits)  # (vocabulary, hidden + 1) (hidden + 1,)
+
+    def advance(self, ids: Any) -> None:
+        """Reads one symbol a stream without asking what comes next."""
+        below = self._table[ids] if self._count is None else self._gather(ids)
+        for layer in self._layers:
+            layer(below)
+
+    def _gather(self, ids: Any) -> Floats:
+        """The table's columns (gates * hidden, N) laid out as the products are; to transpose is slow."""
+        # "clip", because a mode that may raise makes a copy first.
+        return self._columns.take(ids, 1, self._below, "clip")
+
+    def read(self, ids: NDArray[Any]) -> Floats:
+        """Reads a text and returns the logits after each symbol.
+
+        Args:
+            ids: (time,) of integers; for a single stream.
+
+        Returns:
+            (time, vocabulary), newly allocated.
+        """
+        top = np.empty((len(ids), self._size + 1), np.float32)
+        for time, id in enumerate(ids.tolist()):
+            self.advance(id)
+            top[time] = self._top
+        return top @ self._output.T
+
+    def save(self) -> tuple[Floats, Floats]:
+        """Copies of the state, for ``restore``."""
+        return self.hidden.copy(), self.cells.copy()
+
+    def restore(self, saved: tuple[Floats, Floats]) -> None:
+        """Puts the state back where ``save`` found it; N streams may all take one stream's state."""
+        for mine, other in zip((self.hidden, self.cells), saved, strict=True):
+            mine[...] = other if other.ndim == mine.ndim else other[..., None]
+
+    def restore_one(self, column: int, saved: tuple[Floats, Floats]) -> None:
+        """Puts one of N streams where ``save`` of a single stream was."""
+        self.hidden[:, column], self.cells[:, :, column] = saved
+
+
+# -- layers: everything that does not change from step to step is bound once, when a stream is made ----------
+
+Advance = Callable[[Floats], None]
+
+
+def lstm_layer(layer: Layer, hidden: Floats, work: Floats, index: int) -> Advance:
+    """c' = f * c + i * g and h' = o * tanh(c'), all four gates from one product and one tanh."""
+    size = len(work) // 5
+    own = hidden[(index + 1) * size : (index + 2) * size]  # (hidden,)
+    product, matrix, read = _product(layer, hidden, index, size)
+    bias, first = _column(layer.bias, hidden), index == 0
+    rows, sigmoids = work[: 4 * size], work[: 3 * size]
+    i, f, o, g, cell = (work[block * size : (block + 1) * size] for block in range(5))  # (hidden,) each
+    i_and_f, g_and_cell = work[: 2 * size], work[3 * size :]
+    add, multiply, tanh, half = np.add, np.multiply, np.tanh, HALF
+
+    def advance(below: Floats) -> None:
+        product(matrix, read, rows)
+        add(rows, below if first else bias, rows)
+        tanh(rows, rows)
+        multiply(sigmoids, half, sigmoids)
+        add(sigmoids, half, sigmoids)
+        multiply(i_and_f, g_and_cell, i_and_f)  # i * g and f * c
+        add(i, f, cell)
+        tanh(cell, g)
+        multiply(o, g, own)
+
+    return advance
+
+
+def gru_layer(layer: Layer, hidden: Floats, work: Floats, index: int) -> Advance:
+    """h' = n + z * (h - n) with n = tanh(W x + r * (U h)), which keeps the two products apart."""
+    size = len(work) // 4
+    previous, own = (hidden[at * size : (at + 1) * size] for at in (index, index + 1))  # (hidden,)
+    rows = work[: 3 * size]  # U h
+    products = np.zeros_like(rows)  # W x, above the first layer
+    r, z, n = (work[block * size : (block + 1) * size] for block in range(3))  # (hidden,) each
+    sigmoids = work[: 2 * size]
+    matrix, bias = layer.matrix, _column(layer.bias, hidden)
+    weights = layer.inputs
+    input_bias = bias if layer.input_bias is None else _column(layer.input_bias, hidden)
+    dot, add, subtract, multiply, tanh, half = np.dot, np.add, np.subtract, np.multiply, np.tanh, HALF
+
+    def advance(below: Floats) -> None:
+        if weights is not None:
+            below = products
+            dot(weights, previous, below)
+            add(below, input_bias, below)
+        dot(matrix, own, rows)
+        add(rows, bias, rows)
+        add(sigmoids, below[: 2 * size], sigmoids)
+        tanh(sigmoids, sigmoids)
+        multiply(sigmoids, half, sigmoids)
+        add(sigmoids, half, sigmoids)
+        multiply(n, r, n)
+        add(n, below[2 * size :], n)
+        tanh(n, n)
+        subtract(own, n, own)
+        multiply(own, z, own)
+        add(own, n, own)
+
+    return advance
+
+
+def rnn_layer(layer: Layer, hidden: Floats, work: Floats, index: int) -> Advance:
+    """h' = tanh(W x + U h)."""
+    size = len(work) // 2
+    own, rows = hidden[(index + 1) * size : (index + 2) * size], work[:size]  # (hidden,)
+    product, matrix, read = _product(layer, hidden, index, size)
+    bias, first = _column(layer.bias, hidden), index == 0
+
+    def advance(below: Floats) -> None:
+        product(matrix, read, rows)
+        np.add(rows, below if first else bias, rows)
+        np.tanh(rows, own)
+
+    return advance
+
+
+def _product(layer: Layer, hidden: Floats, index: int, size: int) -> tuple[Any, Floats, Floats]:
+    """A layer's product: the function, the matrix, and the slice of ``hidden`` that it reads."""
+    matrix, end = layer.matrix, (index + 2) * size
+    if index == 0 and hidden.ndim > 1:
+        matrix = matrix[:, -size:]  # many streams' product is large enough as it is
+    function = np.dot if matrix.flags.c_contiguous else np.matmul  # of a part np.dot makes a copy
+    return function, matrix, hidden[end - matrix.shape[1] : end]
+
+
+def _column(vector: Floats, hidden: Floats) -> Floats:
+    """A bias as it is added to one stream's rows, or to the rows of N."""
+    return vector if hidden.ndim == 1 else vector[:, None]

@@ -1,0 +1,234 @@
+"""The model file and the training state, to and from disk: whole or not at all.
+
+Both are safetensors files, so neither can execute anything. Tensors hold numbers; everything else is one
+JSON object under the metadata key ``charrnn``. A file is written beside its place, flushed to the disk and
+renamed over it: whoever is killed at whatever moment leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from charrnn.config import ModelConfig, from_mapping
+from charrnn.errors import ConfigError, ModelFileError
+from charrnn.text.tokenizer import Tokenizer, tokenizer_from
+
+FORMAT = 1
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "state.safetensors"
+PART = ".part"  # what a file is called until it is whole
+Tensors = dict[str, NDArray[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFile:
+    """All that a model file holds.
+
+    Attributes:
+        weights: float32 arrays by name; ``expected_shapes`` gives names and shapes.
+        config: the network's shape.
+        tokenizer: the vocabulary.
+        corpus: what it learnt from (name, paths, sizes, sha256), or empty.
+        training: how it was trained, or empty.
+        quality: how well it predicts its validation split, or empty.
+    """
+
+    weights: Tensors
+    config: ModelConfig
+    tokenizer: Tokenizer
+    corpus: dict[str, Any] = dataclasses.field(default_factory=dict)
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    quality: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def expected_shapes(config: ModelConfig, vocabulary: int) -> dict[str, tuple[int, ...]]:
+    """Every tensor's name and shape, in the order in which data passes through them.
+
+    >>> shapes = expected_shapes(ModelConfig(num_layers=1, hidden_size=8, embedding_size=8), 5)
+    >>> shapes["layers.0.recurrent.weight"]
+    (32, 8)
+    """
+    hidden, rows = config.hidden_size, config.gates * config.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary, config.embedding_size)}
+    for layer in range(config.num_layers):
+        below = config.embedding_size if layer == 0 else hidden
+        shapes[f"layers.{layer}.input.weight"] = (rows, below)
+        shapes[f"layers.{layer}.input.bias"] = (rows,)
+        shapes[f"layers.{layer}.recurrent.weight"] = (rows, hidden)
+        shapes[f"layers.{layer}.recurrent.bias"] = (rows,)
+    if not config.tied:
+        shapes["output.weight"] = (vocabulary, hidden)
+    shapes["output.bias"] = (vocabulary,)
+    return shapes
+
+
+def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
+    """Writes the model file atomically; ``half`` stores float16, for half the size.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written; what stood there still stands.
+        ModelFileError: ``load_model`` would refuse the file; nothing is written.
+    """
+    dtype = np.float16 if half else np.float32
+    with np.errstate(over="ignore"):  # the check below is the one that tells
+        weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+    _check_tensors(path, weights, expected_shapes(model.config, model.tokenizer.size))
+    metadata = {
+        "format": FORMAT,
+        "kind": "model",
+        "architecture": dataclasses.asdict(model.config),
+        "tokenizer": model.tokenizer.describe(),
+        "corpus": model.corpus,
+        "training": model.training,
+        "quality": model.quality,
+    }
+    _write(path, weights, metadata)
+
+
+def load_model(path: Path) -> ModelFile:
+    """Reads a model file and checks all of it: version, vocabulary, names, shapes, types, finiteness.
+
+    Raises:
+        ModelFileError: naming the file, what was expected and what was found.
+    """
+    tensors, metadata = _read(path, "model")
+    try:
+        config = _architecture(metadata["architecture"])
+        tokenizer = tokenizer_from(metadata["tokenizer"])
+    except (KeyError, TypeError) as error:
+        raise ModelFileError(f"{path}: its description lacks or garbles {error}") from None
+    except (ModelFileError, ConfigError) as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    _check_tensors(path, tensors, expected_shapes(config, tokenizer.size))
+    # float32 is taken as it is: a copy would double the memory of a large model.
+    weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
+    rest = {key: metadata.get(key) or {} for key in ("corpus", "training", "quality")}
+    for key, value in rest.items():
+        if not isinstance(value, dict):
+            raise ModelFileError(f"{path}: its description lacks or garbles {key!r}")
+    return ModelFile(weights, config, tokenizer, **rest)
+
+
+def _architecture(described: Any) -> ModelConfig:
+    """The network's shape from its JSON, in which 3.0 is no number of layers and neither is true.
+
+    Raises:
+        TypeError: something is not of its type.
+    """
+    if not isinstance(described, dict):
+        raise TypeError("'architecture'")
+    for name, default in dataclasses.asdict(ModelConfig()).items():
+        allowed = (int, float) if isinstance(default, float) else (type(default),)
+        if type(described.get(name, default)) not in allowed:
+            raise TypeError(f"{name!r}: {described[name]!a:.60}")
+    config: ModelConfig = from_mapping(ModelConfig, described)
+    return config
+
+
+def _check_tensors(path: Path, tensors: Tensors, shapes: dict[str, tuple[int, ...]]) -> None:
+    for name in sorted(shapes.keys() ^ tensors.keys()):
+        expected, found = ("it", "none") if name in shapes else ("no such tensor", "one")
+        raise ModelFileError(f"{path}: {name}: expected {expected}, found {found}")
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise ModelFileError(f"{path}: {name}: expected shape {shape}, found {tensor.shape}")
+        if tensor.dtype not in (np.float32, np.float16):
+            raise ModelFileError(f"{path}: {name}: expected float32 or float16, found {tensor.dtype}")
+        if not np.isfinite(tensor).all():
+            raise ModelFileError(f"{path}: {name}: expected finite numbers, found others")
+
+
+def save_state(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, Any]) -> None:
+    """Writes a training state atomically; ``metadata`` is any JSON object.
+
+    Raises:
+        OSError: as for ``save_model``.
+    """
+    _write(path, dict(tensors), {"format": FORMAT, "kind": "state"} | metadata)
+
+
+def load_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Reads a training state: its tensors and its JSON object.
+
+    Raises:
+        ModelFileError: the file is missing, damaged or of another version or kind.
+    """
+    return _read(path, "state")
+
+
+def _write(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
+    # One metadata key, sorted JSON: equal contents are equal bytes.
+    header = {"charrnn": json.dumps(metadata, sort_keys=True)}
+    write_atomically(path, serialize(tensors, header))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Puts ``data`` at ``path``, whole or not at all, through a file beside it.
+
+    The name beside it is always the same, so that whatever a kill leaves there is overwritten next time.
+    """
+    beside = path.with_name(path.name + PART)
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk says nothing of where
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must reach the disk
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file; train one, or name another with --model")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = _description(path, file, kind)
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0]
+        raise ModelFileError(
+            f"{path}: not a whole safetensors file ({reason}); copy it again, or train anew"
+        ) from None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (TypeError, AttributeError) as error:  # a type that NumPy lacks, as bfloat16
+        raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
+
+
+def _description(path: Path, file: Any, kind: str) -> dict[str, Any]:
+    """A file's JSON object, once it is known to be of our format and of this kind."""
+    try:
+        metadata = json.loads((file.metadata() or {})["charrnn"])
+    except (KeyError, ValueError, RecursionError):  # ValueError: of JSON, also beyond its decoder's limits
+        raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
+    found = metadata.get("format") if isinstance(metadata, dict) else None
+    if found != FORMAT:
+        raise ModelFileError(
+            f"{path}: expected format {FORMAT}, found {found}; use the charrnn that wrote it"
+        )
+    if metadata.get("kind") != kind:
+        raise ModelFileError(f"{path}: expected a {kind} file, found a {metadata.get('kind')} file")
+    checked: dict[str, Any] = metadata
+    return checked

@@ -1,0 +1,137 @@
+"""The engine in torch, for models that a graphics processor steps faster than NumPy can.
+
+It answers as ``charrnn.model.engine`` does, in NumPy arrays, and is imported only where ``--device`` asks for
+it. On CUDA a step is captured once as a graph and replayed, so that a character costs one launch, not dozens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charrnn.config import Device
+from charrnn.model.device import choose_machine
+from charrnn.model.file import ModelFile
+
+Floats = NDArray[np.float32]
+
+WARM_UP = 3  # steps before a capture, in which libraries make their workspaces
+
+
+class TorchEngine:
+    """A model's weights on a device.
+
+    Attributes:
+        weights: by the names of the model file.
+        largest: what no logit's magnitude can exceed.
+
+    Raises:
+        ConfigError: the device is not to be had.
+    """
+
+    def __init__(self, model: ModelFile, device: Device) -> None:
+        self.device = choose_machine(device, "fp32").device
+        self.config, self.vocabulary = model.config, model.tokenizer.size
+        self.weights = {name: torch.from_numpy(w).to(self.device) for name, w in model.weights.items()}
+        self.output = self.weights["embedding.weight" if model.config.tied else "output.weight"]
+        bias = self.weights["output.bias"]
+        self.largest = float((self.output.abs().sum(1) + bias.abs()).max())
+
+    def stream(self, count: int | None = None) -> TorchStream:
+        """A stream at its beginning; with ``count``, that many side by side."""
+        return TorchStream(self, count)
+
+
+class TorchStream:
+    """The state of one text, or of N in lockstep: ``hidden`` and ``cells`` are (layers, N, hidden)."""
+
+    def __init__(self, engine: TorchEngine, count: int | None) -> None:
+        self._engine, self._single = engine, count is None
+        config, columns = engine.config, count or 1
+        self.hidden = torch.zeros(config.num_layers, columns, config.hidden_size, device=engine.device)
+        self.cells = torch.zeros_like(self.hidden)
+        self._ids = torch.zeros(columns, dtype=torch.long, device=engine.device)
+        self._logits = torch.zeros(columns, engine.vocabulary, device=engine.device)
+        self._graph: Any = None
+        if engine.device.type == "cuda":
+            self._capture()
+
+    def _capture(self) -> None:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._compute()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._compute()
+        self._graph = graph
+        self.hidden.zero_()
+        self.cells.zero_()
+
+    @torch.no_grad()
+    def _compute(self) -> None:
+        """One step, from and to tensors that stay where they are, as a graph needs it."""
+        weights, config = self._engine.weights, self._engine.config
+        x = weights["embedding.weight"][self._ids]  # (N, embedding)
+        for index in range(config.num_layers):
+            at, hidden = f"layers.{index}.", self.hidden[index]  # (N, hidden)
+            below = torch.addmm(weights[at + "input.bias"], x, weights[at + "input.weight"].T)
+            past = torch.addmm(weights[at + "recurrent.bias"], hidden, weights[at + "recurrent.weight"].T)
+            x = self._cell(index, below, past)  # (N, hidden)
+            hidden.copy_(x)
+        torch.addmm(weights["output.bias"], x, self._engine.output.T, out=self._logits)
+
+    def _cell(self, index: int, below: Tensor, past: Tensor) -> Tensor:
+        """The new hidden state (N, hidden) from W x + b and U h + d (N, gates * hidden)."""
+        kind, hidden = self._engine.config.cell, self.hidden[index]
+        if kind == "rnn":
+            return torch.tanh(below + past)
+        if kind == "gru":
+            (r_x, z_x, n_x), (r_h, z_h, n_h) = below.chunk(3, 1), past.chunk(3, 1)
+            n = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
+            return n + torch.sigmoid(z_x + z_h) * (hidden - n)
+        i, f, g, o = (below + past).chunk(4, 1)
+        cell = torch.sigmoid(f) * self.cells[index] + torch.sigmoid(i) * torch.tanh(g)
+        self.cells[index].copy_(cell)
+        return torch.sigmoid(o) * torch.tanh(cell)
+
+    def advance(self, ids: Any) -> None:
+        """Reads one symbol a stream."""
+        if self._single:
+            self._ids.fill_(int(ids))
+        else:
+            self._ids.copy_(torch.from_numpy(np.asarray(ids, np.int64)))
+        if self._graph is not None:
+            self._graph.replay()
+        else:
+            self._compute()
+
+    def step(self, ids: Any) -> Floats:
+        """Reads one symbol a stream; returns logits (vocabulary,) or (vocabulary, N) of the next."""
+        self.advance(ids)
+        logits: Floats = self._logits.cpu().numpy()  # (N, vocabulary)
+        return logits[0] if self._single else logits.T
+
+    def read(self, ids: NDArray[Any]) -> Floats:
+        """Reads a text; returns the logits (time, vocabulary) after each symbol."""
+        found = [self.step(id).copy() for id in ids.tolist()]
+        return np.array(found, np.float32).reshape(len(ids), self._engine.vocabulary)
+
+    def save(self) -> tuple[Tensor, Tensor]:
+        """Copies of the state, for ``restore``."""
+        return self.hidden.clone(), self.cells.clone()
+
+    def restore(self, saved: tuple[Tensor, Tensor]) -> None:
+        """Puts the state back where ``save`` found it; N streams may all take one stream's."""
+        self.hidden.copy_(saved[0])
+        self.cells.copy_(saved[1])
+
+    def restore_one(self, column: int, saved: tuple[Tensor, Tensor]) -> None:
+        """Puts one of N streams where ``save`` of a single stream was."""
+        self.hidden[:, column : column + 1], self.cells[:, column : column + 1] = saved

@@ -1,0 +1,153 @@
+"""The training text as parallel streams: contiguous lanes, read window by window.
+
+A text of n symbols is cut into B lanes of equal length. Step by step each lane gives its next window of T
+inputs and the T symbols that follow them, so that the hidden state at a window's end is the right one to
+begin the lane's next window with: that is truncated back-propagation through time. Every epoch starts at
+another place in the text, drawn from the seed and the epoch's number alone, so windows and lanes meet new
+boundaries and no state of a generator need be kept.
+
+In line mode the text is a bag of items instead, and batches of whole items take the windows' place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charrnn.errors import CorpusError
+from charrnn.text.items import Items, find_items
+from charrnn.text.tokenizer import Ids
+
+IGNORED = -100  # what torch's cross_entropy leaves out
+POOL = 8  # batches whose items are sorted by length together: little padding, lengths still mixed
+LONGEST = 2048  # symbols of an item that are read at once; the rest is an item of its own
+WINDOWS_A_LANE = 32  # at least, so that carrying the state means something, and steps are many
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """How many lanes are read side by side (batch), and how far in a step (time)."""
+
+    batch: int
+    time: int
+
+
+def fit_shape(size: int, batch: int, time: int) -> Shape:
+    """The largest shape within the wanted one that gives a text of ``size`` symbols whole windows.
+
+    Raises:
+        CorpusError: there are not even three symbols.
+
+    >>> fit_shape(1_000_000, 32, 64), fit_shape(20_000, 32, 64)
+    (Shape(batch=32, time=64), Shape(batch=9, time=64))
+    """
+    if size < 3:
+        raise CorpusError(f"a training text of {size} characters teaches nothing; give at least 3")
+    time = min(time, max(2, (size - 1) // WINDOWS_A_LANE), size - 1)
+    return Shape(min(batch, max(1, (size - 1) // (WINDOWS_A_LANE * time))), time)
+
+
+class Streams:
+    """Windows of a text, in order, from any step on.
+
+    Attributes:
+        steps_per_epoch: windows in a lane.
+        batch, time: the shape of a window.
+    """
+
+    def __init__(self, ids: Ids, shape: Shape, seed: int, device: torch.device) -> None:
+        self._ids, self._seed = ids, seed
+        self._device = device
+        self.batch, self.time = shape.batch, shape.time
+        self._lane = (len(ids) - 1) // shape.batch
+        self.steps_per_epoch = self._lane // shape.time
+        self._epoch, self._begin = -1, 0  # where the epoch read last begins in the text
+        # Where each lane's windows lie, before the step's offset: (time + 1, batch).
+        self._places = self._lane * np.arange(self.batch) + np.arange(self.time + 1)[:, None]
+        if device.type != "cpu":
+            # An accelerator keeps the text and the places: no step sends more than a number.
+            kept = ids if ids.dtype == np.uint8 else ids.astype(np.int32)
+            self._resident = torch.from_numpy(np.ascontiguousarray(kept)).to(device)
+            self._resident_places = torch.from_numpy(self._places).to(device)
+
+    def window(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step counted from 0: (time, batch) of int64 each, on the device."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:  # drawing costs as much as all the rest here
+            self._epoch = epoch
+            self._begin = int(np.random.default_rng([self._seed, epoch]).integers(len(self._ids)))
+        offset = self._begin + position * self.time
+        if self._device.type == "cpu":
+            window = self._ids.take(self._places + offset, mode="wrap")  # (time + 1, batch)
+            ids = torch.from_numpy(window.astype(np.int64))
+        else:
+            ids = self._resident[(self._resident_places + offset) % len(self._ids)].long()
+        return ids[:-1], ids[1:]
+
+    def starts_epoch(self, step: int) -> bool:
+        """Whether the hidden state must begin anew at this step."""
+        return step % self.steps_per_epoch == 0
+
+
+class ItemBatches:
+    """Batches of items, padded to the longest; the same interface as ``Streams``.
+
+    Attributes:
+        steps_per_epoch: batches in an epoch.
+        batch: items in a batch.
+        time: symbols of an item, on average.
+    """
+
+    def __init__(self, ids: Ids, newline: int, shape: Shape, seed: int, device: torch.device) -> None:
+        self._items = _cut(find_items(ids, newline))
+        self._start, self._seed, self._device = newline, seed, device
+        count = len(self._items.begins)
+        self.time = max(1, round(len(ids) / count))
+        self.batch = max(1, min(count, shape.batch * shape.time // self.time))
+        self.steps_per_epoch = count // self.batch
+        self._epoch, self._order = -1, np.empty((0, 0), np.int64)
+
+    def window(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step: (longest, batch) of int64 each; padding's targets are ignored."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffled(epoch)
+        items = self._order[number]  # (batch,)
+        begins, ends = self._items.begins[items], self._items.ends[items]
+        times = np.arange((ends - begins).max())[:, None]  # (longest, 1)
+        places = begins + times  # (longest, batch)
+        inside = np.minimum(places, len(self._items.ids) - 1)
+        targets = np.where(places < ends, self._items.ids[inside].astype(np.int64), IGNORED)
+        inputs = np.full_like(targets, self._start)
+        inputs[1:] = np.where(targets[:-1] == IGNORED, self._start, targets[:-1])
+        return torch.from_numpy(inputs).to(self._device), torch.from_numpy(targets).to(self._device)
+
+    def starts_epoch(self, step: int) -> bool:  # noqa: ARG002
+        """Whether the hidden state must begin anew at this step: at every one."""
+        return True
+
+    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
+        """An epoch's items, (steps_per_epoch, batch), from the seed and the epoch's number alone."""
+        generator = np.random.default_rng([self._seed, epoch])
+        order = generator.permutation(len(self._items.begins))[: self.steps_per_epoch * self.batch]
+        lengths = (self._items.ends - self._items.begins)[order]
+        pools = np.arange(len(order)) // (POOL * self.batch)
+        order = order[np.lexsort((lengths, pools))]
+        batches: NDArray[np.int64] = generator.permutation(order.reshape(-1, self.batch), axis=0)
+        return batches
+
+
+def _cut(items: Items) -> Items:
+    """The items with those longer than LONGEST in pieces."""
+    lengths = items.ends - items.begins
+    pieces = -(-lengths // LONGEST)
+    if pieces.max() == 1:
+        return items
+    which = np.repeat(np.arange(len(lengths)), pieces)
+    number = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    begins = items.begins[which] + number * LONGEST
+    return Items(items.ids, begins, np.minimum(begins + LONGEST, items.ends[which]))

@@ -1,0 +1,174 @@
+"""Muon for the layers' matrices, AdamW for the rest, one schedule for both."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from charrnn.config import TrainingConfig
+from charrnn.model.network import CharRNN, parameters_by_name
+
+# The quintic whose iteration drives all singular values towards 1 from anywhere in (0, 1]
+# (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024).
+QUINTIC = (3.4445, -4.7750, 2.0315)
+
+
+# Five iterations bring the singular values of most gradients to 0.7 to 1.2. Three, which leave the smallest
+# ones smaller, generalized better here (by 0.005 nats a character after equal steps) at 0.6 of the cost.
+ITERATIONS = 3
+
+# Each matrix is moved at every fourth step only, at four times the rate, by a momentum that saw every
+# gradient, and the matrices take turns. That learns as much in as many steps (benchmarks/README.md has the
+# runs), and the iterations, else a fifth of a training's time, cost a quarter.
+TURNS = 4
+
+
+def orthogonalize(matrices: Tensor, dtype: torch.dtype, iterations: int = ITERATIONS) -> Tensor:
+    """Matrices of the same singular vectors whose singular values are driven towards 1.
+
+    Args:
+        matrices: (count, rows, columns).
+        dtype: of the products; bfloat16 is exact enough.
+        iterations: of Newton and Schulz.
+
+    Returns:
+        (count, rows, columns) in float32.
+    """
+    a, b, c = QUINTIC
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    X = matrices.to(dtype)
+    X = X.mT if tall else X  # products with the smaller side
+    X = X / (X.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(iterations):
+        gram = X @ X.mT  # (count, smaller, smaller)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # b gram + c gram^2
+        X = torch.baddbmm(X, polynomial, X, beta=a)  # a X + (b gram + c gram^2) X
+    result: Tensor = (X.mT if tall else X).float()
+    return result
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose steps are orthogonalized: every direction of a matrix learns at the same rate.
+
+    A layer's matrix stacks one block of rows for each gate; each block is a map of its own and is
+    orthogonalized by itself.
+
+    Matrices take turns: the one at index i of its group is moved at the steps t where TURNS divides t + i, at
+    TURNS times the rate; its momentum sees every gradient. Like the rate, the group's ``step`` is set from
+    outside before each step, so that a training which was resumed goes on with the same turns.
+
+    Args:
+        parameters: matrices (blocks * hidden, columns).
+        hidden: rows of a block.
+        lr: the step's size, were every matrix moved at every step.
+        momentum: Nesterov's.
+        weight_decay: decoupled.
+        dtype: of the iteration's products.
+    """
+
+    def __init__(
+        self,
+        parameters: list[Tensor],
+        hidden: int,
+        *,
+        lr: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._hidden, self._dtype = hidden, dtype
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "step": 0}
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Every momentum takes in its gradient, and the parameters whose turn it is are moved."""
+        assert closure is None
+        for group in self.param_groups:
+            for index, parameter in enumerate(group["params"]):
+                assert parameter.grad is not None
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                average = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                if (group["step"] + index) % TURNS == 0:
+                    direction = parameter.grad.lerp(average, group["momentum"])
+                    self._move(parameter, direction, TURNS * group["lr"], group["weight_decay"])
+
+    def _move(self, parameter: Tensor, direction: Tensor, lr: float, weight_decay: float) -> None:
+        width = parameter.shape[1]
+        blocks = direction.view(-1, self._hidden, width)  # (blocks, hidden, width)
+        update = orthogonalize(blocks, self._dtype).reshape(-1, width)
+        scale = math.sqrt(max(1.0, self._hidden / width))  # the same change of activations, any shape
+        parameter.mul_(1 - lr * weight_decay).add_(update, alpha=-lr * scale)
+
+
+def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
+    """The optimizers of a model, each group with its peak rate under ``peak``.
+
+    Muon, or AdamW where the config says so, moves the layers' matrices; AdamW (Loshchilov & Hutter, 2019)
+    the embedding, the output and the biases, which are not decayed.
+    """
+    named = parameters_by_name(model)
+    matrices = [p for name, p in named.items() if name.startswith("layers.") and p.ndim == 2]
+    tables = [p for name, p in named.items() if not name.startswith("layers.") and p.ndim == 2]
+    biases = [p for p in named.values() if p.ndim == 1]
+    optimizers: list[torch.optim.Optimizer] = []
+    if config.optimizer == "muon":
+        muon = Muon(
+            matrices,
+            model.config.hidden_size,
+            lr=config.matrix_rate,
+            weight_decay=config.weight_decay,
+            dtype=torch.bfloat16 if bf16 else torch.float32,
+        )
+        optimizers.append(muon)
+        matrices = []
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.weight_decay, "lr": config.matrix_rate},
+        {"params": tables, "weight_decay": config.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizers.append(torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def clip_gradients(parameters: list[nn.Parameter], most: float) -> Tensor:
+    """The norm of all gradients together, which are scaled down where it is more than ``most``.
+
+    On a processor gradients that are small enough, as nearly all are, are left alone; an accelerator would
+    have to be waited for, and multiplies. torch's own ``get_total_norm`` takes half as long again.
+    """
+    norms = [torch.linalg.vector_norm(p.grad) for p in parameters if p.grad is not None]
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    if norm.device.type != "cpu" or float(norm) > most:
+        nn.utils.clip_grads_with_norm_(parameters, most, norm)
+    return norm
+
+
+def update(optimizers: list[torch.optim.Optimizer], step: int, rate: float) -> None:
+    """One step of all optimizers, the training's ``step``-th, at a share ``rate`` of their peak rates."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"], group["step"] = group["peak"] * rate, step
+        optimizer.step()
+
+
+def rate_at(progress: float, config: TrainingConfig) -> float:
+    """The share of the peak rate at ``progress`` from 0 to 1: linear warm-up, then cosine to the floor.
+
+    >>> config = TrainingConfig(warmup=0.1, floor=0.02)
+    >>> [round(rate_at(p, config), 2) for p in (0.05, 0.1, 0.55, 1.0)]
+    [0.5, 1.0, 0.51, 0.02]
+    """
+    if progress < config.warmup:
+        return progress / config.warmup
+    along = (min(progress, 1.0) - config.warmup) / (1 - config.warmup)
+    return config.floor + (1 - config.floor) * (1 + math.cos(math.pi * along)) / 2

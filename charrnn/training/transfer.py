@@ -1,0 +1,86 @@
+"""Fine-tuning: a new model begins with another's weights, its vocabulary matched character by character."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from charrnn.errors import ConfigError
+from charrnn.model.file import ModelFile
+from charrnn.model.network import CharRNN, export_weights, import_weights
+from charrnn.text.tokenizer import CharTokenizer, Tokenizer
+
+PER_SYMBOL = ("embedding.weight", "output.weight", "output.bias")  # a row for each symbol
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """What became of the symbols.
+
+    Attributes:
+        matched: symbols that both vocabularies have; their rows were taken over.
+        added: symbols that only the new text has, as a string; their rows are new.
+        dropped: symbols that only the old model had.
+    """
+
+    matched: int
+    added: str
+    dropped: str
+
+    def __str__(self) -> str:
+        """One line for the person who asked for it."""
+        parts = [f"{self.matched} characters matched"]
+        for what, characters in (("added", self.added), ("dropped", self.dropped)):
+            if characters:
+                parts.append(f"{len(characters)} {what} ({characters!r})")
+        return ", ".join(parts)
+
+
+def transfer_weights(source: ModelFile, model: CharRNN, tokenizer: Tokenizer) -> Transfer:
+    """Copies a model file's weights into a new network of the same shape but for the vocabulary.
+
+    Rows of symbols that the source lacks keep their fresh values, scaled to the length that the source's
+    rows have, so that new characters neither shout nor whisper; their output biases are the source's lowest.
+
+    Raises:
+        ConfigError: the networks' shapes differ, or one learns bytes and the other characters.
+    """
+    if tokenizer.kind != source.tokenizer.kind:
+        raise ConfigError(
+            f"--tokenizer {tokenizer.kind}: the model to start from learnt {source.tokenizer.kind}s"
+        )
+    old = _symbols(source.tokenizer)
+    new = _symbols(tokenizer)
+    common = [symbol for symbol in new if symbol in old]
+    rows = [new[symbol] for symbol in common]
+    from_rows = [old[symbol] for symbol in common]
+    weights = export_weights(model)
+    for name, array in weights.items():
+        if name not in PER_SYMBOL:
+            weights[name] = source.weights[name]
+            continue
+        learnt = source.weights[name]
+        if array.ndim == 2:
+            array[:] *= np.linalg.norm(learnt, axis=1).mean() / np.linalg.norm(array, axis=1).mean()
+        else:
+            array[:] = learnt.min()
+        array[rows] = learnt[from_rows]
+    with torch.no_grad():
+        import_weights(model, weights)
+    return Transfer(
+        matched=len(common),
+        added="".join(symbol for symbol in new if symbol not in old),
+        dropped="".join(symbol for symbol in old if symbol not in new),
+    )
+
+
+def _symbols(tokenizer: Tokenizer) -> dict[str, int]:
+    """Each symbol's id; the unknown symbol goes by U+FFFD, bytes by the characters of Latin-1."""
+    if isinstance(tokenizer, CharTokenizer):
+        symbols = {symbol: id for id, symbol in enumerate(tokenizer.vocabulary)}
+        if tokenizer.unknown is not None:
+            symbols["\ufffd"] = tokenizer.unknown
+        return symbols
+    return {chr(byte): byte for byte in range(tokenizer.size)}

@@ -1,0 +1,499 @@
+"""``charrnn train`` as a person or a script meets it."""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import fcntl
+import gzip
+import io
+import json
+import lzma
+import math
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charrnn.cli.main import run
+from charrnn.cli.progress import duration
+from charrnn.config import Size
+from charrnn.model.file import load_model
+from charrnn.runs import OURS
+from charrnn.training.choices import SIZES
+from tests.conftest import PLAY, TINY, Charrnn, Result, command, environment
+
+TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
+QUICK = (*TINY, "--steps", 3, "--seed", 1)
+ENDLESS = (*TINY, "--steps", 10**9, "--seed", 1, "--patience", 0)
+
+
+@pytest.fixture
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Result]]:
+    """Runs ``charrnn train`` in this process, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: object, input: bytes | None = None) -> Result:
+        if input is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(input)))
+        status = run(["train", *map(str, arguments)])
+        out, err = capfd.readouterr()
+        return Result(status, out.encode(), err.encode())
+
+    yield invoke
+    capfd.readouterr()
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """A little text in the test's directory."""
+    path = tmp_path / "mow.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def vocabulary_of(directory: Path) -> str:
+    """The characters that a run's model knows."""
+    found = load_model(directory / "model.safetensors").tokenizer.describe()["vocabulary"]
+    assert isinstance(found, str)
+    return found
+
+
+# -- the whole way -----------------------------------------------------------------------------------------
+
+
+def test_training_makes_a_model_that_samples(trained: Path, charrnn: Charrnn) -> None:
+    """A run of the play holds model, state and log, and its model writes characters of the play."""
+    assert sorted(path.name for path in trained.iterdir()) == sorted(OURS)
+    sampled = charrnn("sample", "-m", trained, "-n", 200, "--seed", 1)
+    assert sampled.status == 0
+    assert len(sampled.out) == 200
+    assert set(sampled.out) <= set(PLAY.read_text())
+
+
+def test_training_learns(trained: Path) -> None:
+    """After a few seconds the play is predicted better than its characters' frequencies do."""
+    counts = np.array([PLAY.read_text().count(character) for character in set(PLAY.read_text())])
+    shares = counts / counts.sum()
+    entropy = float(-(shares * np.log(shares)).sum())
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["val_loss"] < entropy
+    quality = load_model(trained / "model.safetensors").quality
+    assert quality["nats_per_character"] == min(line["val_loss"] for line in lines)
+    assert quality["bits_per_character"] == pytest.approx(quality["nats_per_character"] / math.log(2))
+
+
+def test_models_say_what_they_learnt(trained: Path) -> None:
+    """The model file names its text, its size and its settings, and holds none of its sentences."""
+    model = load_model(trained / "model.safetensors")
+    assert model.corpus["name"] == "the-bell-under-the-sea"
+    assert model.corpus["characters"] == len(PLAY.read_text())
+    assert (model.training["seed"], model.training["steps"]) == (1, 150)
+    assert b"Lend us a harbour" not in (trained / "model.safetensors").read_bytes()
+
+
+def test_results_go_to_stdout_and_the_rest_to_stderr(charrnn: Charrnn, text: Path) -> None:
+    """Stdout says where the model is, how good and how to sample; text, seed and progress go to stderr."""
+    result = charrnn("train", text, *QUICK)
+    assert result.status == 0
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["model", "runs/mow/model.safetensors"]
+    assert re.fullmatch(r"validation +\d\.\d{4} nats/char, \d\.\d{4} bits/char \(step 3 of 3\)", lines[1])
+    assert lines[-1].split(maxsplit=1) == ["sample", "charrnn sample -m mow"]
+    assert f"text: {len(TEXT):,} characters" in result.err
+    assert "seed 1, run runs/mow" in result.err
+    advised = shlex.split(lines[-1].split(maxsplit=1)[1])
+    assert charrnn(*advised[1:], "-n", 5).status == 0
+
+
+def test_lines_in_a_pipe_are_plain(charrnn: Charrnn, text: Path) -> None:
+    """Where nobody watches there is no carriage return, no escape and no bar."""
+    result = charrnn("train", text, *QUICK, "--eval-every", 1, env={"FORCE_COLOR": "1"})
+    assert result.status == 0
+    assert "evaluated" in result.err
+    for stream in (result.out, result.err):
+        assert all(character == "\n" or character.isprintable() for character in stream)
+
+
+def test_quiet_is_quiet(train: Callable[..., Result], text: Path) -> None:
+    """With ``-q`` nothing goes to stderr, and the results stay on stdout."""
+    result = train(text, *QUICK, "-q")
+    assert (result.status, result.err) == (0, "")
+    assert "runs/mow/model.safetensors" in result.out
+
+
+def test_a_seed_that_was_drawn_is_shown(train: Callable[..., Result], text: Path) -> None:
+    """Without ``--seed`` one is drawn, shown and kept; given again, it makes the same model."""
+    first = train(text, *TINY, "--steps", 3, "-o", "first")
+    found = re.search(r"seed (\d+), run first", first.err)
+    assert found is not None
+    train(text, *TINY, "--steps", 3, "-o", "again", "--seed", found.group(1))
+    train(text, *TINY, "--steps", 3, "-o", "other")
+    first_model, again, other = (load_model(Path(name, OURS[0])) for name in ("first", "again", "other"))
+    assert str(first_model.training["seed"]) == found.group(1)
+    name = "output.bias"
+    assert first_model.weights[name].tolist() == again.weights[name].tolist()
+    assert first_model.weights[name].tolist() != other.weights[name].tolist()
+
+
+# -- what is learnt ------------------------------------------------------------------------------------------
+
+
+def test_stdin_is_learnt(train: Callable[..., Result]) -> None:
+    """``-`` learns what is piped in, as a run named for it."""
+    result = train("-", *QUICK, input=TEXT.encode())
+    assert result.status == 0, result.err
+    assert vocabulary_of(Path("runs/stdin")) == "".join(sorted(set(TEXT)))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
+def test_compressed_texts_are_learnt(
+    train: Callable[..., Result], tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """A compressed text makes the same model as the text itself."""
+    (tmp_path / f"mow.txt{suffix}").write_bytes(compress(TEXT.encode()))
+    result = train(f"mow.txt{suffix}", *QUICK)
+    assert result.status == 0, result.err
+    assert vocabulary_of(Path("runs/mow")) == "".join(sorted(set(TEXT)))
+
+
+def test_directories_are_learnt(train: Callable[..., Result], tmp_path: Path) -> None:
+    """A directory's texts are learnt, and what is skipped is counted and said."""
+    (tmp_path / "books" / "deep").mkdir(parents=True)
+    (tmp_path / "books" / "one.txt").write_text(TEXT)
+    (tmp_path / "books" / "deep" / "two.txt").write_text("Zounds! " * 9)
+    (tmp_path / "books" / "cover.png").write_bytes(b"\x89PNG\0")
+    (tmp_path / "books" / "none.txt").write_bytes(b"")
+    result = train("books", *QUICK)
+    assert result.status == 0, result.err
+    assert f"text: {len(TEXT) + 72:,} characters in 2 files" in result.err
+    assert "2 files skipped" in result.err
+    assert "Z" in vocabulary_of(Path("runs/books"))
+
+
+def test_the_run_of_a_directory_is_found_by_its_advice(charrnn: Charrnn, tmp_path: Path) -> None:
+    """The command that is advised samples although the text's directory has the run's name."""
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "one.txt").write_text(TEXT)
+    trained = charrnn("train", "books", *QUICK)
+    advised = shlex.split(trained.out.splitlines()[-1].split(maxsplit=1)[1])
+    assert charrnn(*advised[1:], "-n", 5).status == 0
+
+
+def test_marks_and_line_ends_are_learnt_as_they_are(train: Callable[..., Result], tmp_path: Path) -> None:
+    """A byte-order mark is no character of the model; a carriage return is one, unless told otherwise."""
+    (tmp_path / "dos.txt").write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    train("dos.txt", *QUICK, "-o", "kept")
+    train("dos.txt", *QUICK, "-o", "unix", "--newlines", "unix")
+    assert vocabulary_of(Path("kept")) == "".join(sorted(set(TEXT) | {"\r"}))
+    assert vocabulary_of(Path("unix")) == "".join(sorted(set(TEXT)))
+
+
+def test_bytes_are_learnt(train: Callable[..., Result], tmp_path: Path) -> None:
+    """With ``--tokenizer byte`` a binary file is learnt."""
+    (tmp_path / "data.bin").write_bytes(bytes(range(256)) * 8)
+    result = train("data.bin", *QUICK, "--tokenizer", "byte")
+    assert result.status == 0, result.err
+    assert "text: 2,048 bytes, 256 different" in result.err
+    assert load_model(Path("runs/data.bin/model.safetensors")).tokenizer.kind == "byte"
+
+
+@pytest.mark.parametrize("size", [4, 5, 7, 12, 40, 100])
+def test_short_texts_are_learnt(train: Callable[..., Result], tmp_path: Path, size: int) -> None:
+    """A text of a few characters trains, however little that means, and says that it is short."""
+    (tmp_path / "short.txt").write_text(("ab\n" * size)[:size])
+    result = train("short.txt", *QUICK)
+    assert result.status == 0, result.err
+    assert "a short text" in result.err
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_sizes_are_shapes(train: Callable[..., Result], text: Path, size: Size) -> None:
+    """``--size`` gives that shape, says so, and is remembered; another one on resuming is refused."""
+    result = train(text, "--size", size, "--steps", 2, "--seed", 1, "--threads", 1)
+    assert result.status == 0, result.err
+    assert f"plan: {size}; the text will be read about" in result.err
+    model = load_model(Path("runs/mow/model.safetensors"))
+    assert model.config.hidden_size == SIZES[size].hidden_size
+    assert model.training["size"] == size
+    assert train(text, "--resume", "--size", size).status == 0
+    other = train(text, "--resume", "--size", "auto")
+    assert other.status == 2
+    assert f"--size auto: this run was begun with {size}" in other.err
+
+
+def test_a_size_is_chosen_and_explained(train: Callable[..., Result], text: Path) -> None:
+    """Without a shape the line that says what was chosen says of what it was chosen, too."""
+    result = train(text, "--steps", 2, "--seed", 1, "--threads", 1)
+    assert re.search(
+        r"^plan: small \(auto: a medium one would read [\d.]+ thousand characters\);", result.err, re.M
+    )
+    assert load_model(Path("runs/mow/model.safetensors")).training["size"] == "small"
+
+
+def test_a_model_to_start_from_has_its_size(train: Callable[..., Result], text: Path) -> None:
+    """``--size`` beside ``--init-from`` is an error that says which one to leave out, and makes nothing."""
+    assert train(text, *QUICK, "-o", "first").status == 0
+    result = train(text, "--steps", 2, "--init-from", "first", "--size", "small", "-o", "second")
+    assert (result.status, Path("second").exists()) == (2, False)
+    assert "--size small: the model to start from has a size; leave it out" in result.err
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_every_cell_trains_and_samples(train: Callable[..., Result], text: Path, cell: str) -> None:
+    """Each cell goes the whole way, tied where sizes agree."""
+    result = train(text, *QUICK, "--cell", cell, "--num_layers", 2, "--embedding-size", 32)
+    assert result.status == 0, result.err
+    model = load_model(Path("runs/mow/model.safetensors"))
+    assert (model.config.cell, model.config.num_layers, model.config.tied) == (cell, 2, True)
+    assert run(["sample", "-m", "mow", "-n", "5", "-q"]) == 0
+
+
+def test_nothing_held_out_is_nothing_validated(train: Callable[..., Result], text: Path) -> None:
+    """With ``--val-fraction 0`` the training loss stands in for the validation's, and is called so."""
+    result = train(text, *QUICK, "--val-fraction", 0)
+    assert result.status == 0, result.err
+    assert re.search(r"^training +\d\.\d{4} nats/char", result.out, re.MULTILINE)
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "x.txt: no such file or directory"),
+        (b"", "x.txt: empty; a corpus needs at least a few characters"),
+        (b"a", "x.txt: 1 character to learn from is too few; give more text"),
+        (b"abc", "x.txt: 3 characters to learn from is too few; give more text"),
+        (
+            b"\x89PNG\r\n\x1a\n",
+            "x.txt: byte 0x89 is not utf-8, at offset 0; "
+            "name the text's --encoding, or learn bytes with --tokenizer byte",
+        ),
+        (
+            b"ELF\0\1\2",
+            "x.txt: a NUL byte, at offset 3; "
+            "name the text's --encoding, or learn bytes with --tokenizer byte",
+        ),
+    ],
+)
+def test_what_is_no_text_is_refused(
+    train: Callable[..., Result], tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    """A missing, empty, tiny or binary file is one line naming it and the remedy; nothing is made."""
+    if content is not None:
+        (tmp_path / "x.txt").write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    result = train("x.txt", *QUICK)
+    assert (result.status, result.out) == (1, "")
+    assert result.err.replace(f"{tmp_path}/", "") == f"charrnn: {message}\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("flags", [[], ["--force"]])
+def test_a_text_that_cannot_be_read_costs_no_run(
+    train: Callable[..., Result], text: Path, flags: list[str]
+) -> None:
+    """Even with ``--force`` the former run stands until the new one's text has been read."""
+    train(text, *QUICK, "-o", "run")
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    text.write_bytes(b"\0")
+    result = train(text, *QUICK, "-o", "run", *flags)
+    assert result.status == 1
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_a_run_that_exists_is_not_overwritten(train: Callable[..., Result], text: Path) -> None:
+    """A second training of the same text is one line with the remedies, and nothing on disk changes."""
+    assert train(text, *QUICK).status == 0
+    before = {path.name: path.read_bytes() for path in Path("runs/mow").iterdir()}
+    result = train(text, *QUICK)
+    assert (result.status, result.out) == (1, "")
+    assert result.err == (
+        "charrnn: runs/mow: exists; go on with --resume, replace it with --force, "
+        "or write elsewhere with --output-dir\n"
+    )
+    assert {path.name: path.read_bytes() for path in Path("runs/mow").iterdir()} == before
+
+
+def test_force_replaces_a_run(train: Callable[..., Result], text: Path) -> None:
+    """With ``--force`` the run is trained anew, and other files in its directory stay."""
+    train(text, *QUICK)
+    Path("runs/mow/notes").write_text("mine")
+    result = train(text, *QUICK[:-1], 2, "--force")
+    assert result.status == 0, result.err
+    assert load_model(Path("runs/mow/model.safetensors")).training["seed"] == 2
+    assert len(Path("runs/mow/log.jsonl").read_text().splitlines()) == 1
+    assert Path("runs/mow/notes").read_text() == "mine"
+
+
+def test_a_finished_run_says_so(train: Callable[..., Result], text: Path) -> None:
+    """Resuming what is done does nothing, successfully."""
+    train(text, *QUICK)
+    result = train(text, "--resume")
+    assert result.status == 0
+    assert "runs/mow: finished already" in result.err
+
+
+def test_contradicting_flags_are_refused(train: Callable[..., Result], text: Path) -> None:
+    """On resuming, a flag of another value than the run's is one line, status 2; the same value is none."""
+    train(text, *QUICK)
+    refused = train(text, "--resume", "--hidden-size", 64)
+    assert refused.status == 2
+    assert refused.err.startswith("charrnn: --hidden-size 64: this run was begun with 32; ")
+    assert refused.err.count("\n") == 1
+    assert train(text, "--resume", "--hidden-size", 32).status == 0
+
+
+def test_a_full_disk_is_one_line(
+    train: Callable[..., Result], text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the disk fills up, training ends with one line naming the file, and no half-written one stays."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = train(text, *QUICK)
+    assert (result.status, result.out) == (1, "")
+    assert re.fullmatch(
+        r"charrnn: runs/mow/\w+\.safetensors: No space left on device; free some space and try again",
+        result.err.splitlines()[-1],
+    )
+    assert not list(Path("runs/mow").glob("*.part"))
+
+
+# -- stopping ------------------------------------------------------------------------------------------------
+
+
+def start(tmp_path: Path, *arguments: object) -> subprocess.Popen[bytes]:
+    """A training in a process of its own, which has begun to evaluate and log."""
+    process = subprocess.Popen(
+        command("train", *arguments, "--eval-every", 5),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    log = tmp_path / "runs" / "mow" / "log.jsonl"
+    limit = time.monotonic() + 60
+    while not log.exists() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert log.exists()
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopping_saves_and_says_how_to_go_on(
+    tmp_path: Path, text: Path, number: signal.Signals, status: int
+) -> None:
+    """Ctrl-C and SIGTERM save the state and print the command that resumes, which does."""
+    with start(tmp_path, text.name, *ENDLESS) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (status, b"")
+    last = err.decode().splitlines()[-1]
+    found = re.fullmatch(r"saved at step (\d+); go on with: (.+)", last)
+    assert found is not None, last
+    assert found.group(2) == "charrnn train mow.txt --resume"
+    assert sorted(path.name for path in (tmp_path / "runs" / "mow").iterdir()) == sorted(OURS)
+    # The training is endless, so its going on is seen in what it says before it is stopped again.
+    with subprocess.Popen(
+        [sys.executable, "-m", *shlex.split(found.group(2))],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+    ) as again:
+        assert again.stderr is not None
+        said = b""
+        while b"run runs/mow" not in said and (line := again.stderr.readline()):
+            said += line
+        again.send_signal(signal.SIGTERM)
+        again.communicate(timeout=60)
+    assert f"resumed at step {found.group(1)}\n" in said.decode()
+
+
+@pytest.mark.slow
+def test_a_second_interrupt_quits_at_once(tmp_path: Path, text: Path) -> None:
+    """While the first Ctrl-C waits for a step that does not end, a second one ends the program with 130."""
+    program = f"""
+import os, signal, sys
+from charrnn.training.trainer import Trainer
+
+def step(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+    print("still here", flush=True)
+
+Trainer.train_step = step
+sys.argv = ["charrnn", "train", {str(text)!r}, "--steps", "5", "--threads", "1", "--hidden-size", "8"]
+from charrnn.cli.main import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment(), capture_output=True, check=False
+    )
+    assert done.returncode == 130
+    assert b"still here" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_terminal_shows_a_bar(tmp_path: Path, text: Path) -> None:
+    """On a terminal there is one bar, redrawn in place, and it is gone from the screen at the end."""
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))  # rows and columns
+    with subprocess.Popen(
+        command("train", text, *TINY, "--steps", 400, "--seed", 1),
+        cwd=tmp_path,
+        env=environment({"TERM": "xterm"}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=child,
+    ) as process:
+        os.close(child)
+        shown = b"".join(read_terminal(parent))
+        out, _ = process.communicate(timeout=60)
+    os.close(parent)
+    assert process.returncode == 0
+    screen = shown.decode()
+    assert re.search(r"\r +\d+%\|.*epoch \d+\.\d+ train \d\.\d{3}.* char/s", screen)
+    # After its last carriage return nothing but blanks is left of the bar's line.
+    assert screen.split("\n")[-1].split("\r")[-1].strip() == ""
+    assert b"\r" not in out
+    assert out.startswith(b"model ")
+
+
+def read_terminal(descriptor: int) -> Iterator[bytes]:
+    """What a program writes to a terminal, until it closes it."""
+    while select.select([descriptor], [], [], 60)[0]:
+        try:
+            data = os.read(descriptor, 65536)
+        except OSError:  # how Linux says that nobody holds the other end
+            return
+        if not data:
+            return
+        yield data
+
+
+def test_times_are_shown_as_a_clock_does() -> None:
+    """Seconds and minutes have two digits below the first."""
+    shown = [duration(seconds) for seconds in (0, 5.4, 59.6, 3599, 3600, 90_000)]
+    assert shown == ["0:00", "0:05", "1:00", "59:59", "1:00:00", "25:00:00"]

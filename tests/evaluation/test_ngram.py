@@ -1,0 +1,152 @@
+"""Kneser-Ney: by hand, against dictionaries, and as a distribution."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.evaluation.ngram import NGrams
+
+
+def naive(train: list[int], vocabulary: int, start: int, order: int, context: tuple[int, ...]) -> list[float]:
+    """The distribution after a context, with dictionaries and fractions, as the equations are written."""
+    text = [start, *train]
+
+    def grams(k: int) -> list[tuple[int, ...]]:
+        return [tuple(text[i : i + k]) for i in range(len(text) - k + 1)]
+
+    def counts(k: int) -> Counter[tuple[int, ...]]:
+        return Counter(grams(k)) if k == order else Counter(gram[1:] for gram in set(grams(k + 1)))
+
+    def predict(symbol: int, k: int) -> Fraction:
+        if k == 0:
+            return Fraction(1, vocabulary)
+        lower = predict(symbol, k - 1)
+        history = context[len(context) - k + 1 :]
+        if len(context) < k - 1:
+            return lower
+        found = counts(k)
+        total = sum(count for gram, count in found.items() if gram[:-1] == history)
+        if total == 0:
+            return lower
+        once, twice = (list(found.values()).count(n) for n in (1, 2))
+        discount = Fraction(once, once + 2 * twice) if once and twice else Fraction(1, 2)
+        different = sum(gram[:-1] == history for gram in found)
+        kept = max(found[(*history, symbol)] - discount, Fraction(0))
+        return (kept + discount * different * lower) / total
+
+    return [float(predict(symbol, order)) for symbol in range(vocabulary)]
+
+
+def test_by_hand() -> None:
+    """Orders 1 to 3 of "ababac" over abc, after "ba", are the fractions worked out on paper.
+
+    Before the text stands c, so: c a b a b a c.
+    Trigrams cab aba bab aba bac: once 3, twice 1, D3 = 3/5; after ba: bab 1, bac 1.
+    Left neighbours of bigrams: ca 0, ab {c, b} 2, ba {a} 1, ac {b} 1: D2 = 2/4; after a: ab 2, ac 1.
+    Left neighbours of symbols: a {c, b} 2, b {a} 1, c {a} 1: D1 = 2/4.
+    """
+    model = NGrams(np.array([0, 1, 0, 1, 0, 2]), vocabulary=3, start=2, highest=3)
+    found = model.distributions(np.array([0, 1, 0]), [3])[3, 0]
+    half = Fraction(1, 2)
+    unigram = [(2 - half + half * 3 / 3) / 4, (1 - half + half * 3 / 3) / 4, (1 - half + half * 3 / 3) / 4]
+    assert unigram == [Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)]
+    shared = half * 2 / 3
+    bigram = [shared * unigram[0], (2 - half) / 3 + shared * unigram[1], (1 - half) / 3 + shared * unigram[2]]
+    assert bigram == [Fraction(1, 6), Fraction(7, 12), Fraction(1, 4)]
+    rest = Fraction(3, 5) * 2 / 2
+    trigram = [rest * bigram[0], Fraction(2, 5) / 2 + rest * bigram[1], Fraction(2, 5) / 2 + rest * bigram[2]]
+    assert trigram == [Fraction(1, 10), Fraction(11, 20), Fraction(7, 20)]
+    assert found == pytest.approx([float(p) for p in trigram], rel=1e-14)
+
+
+SYMBOLS = st.lists(st.integers(0, 3), min_size=1, max_size=30)
+
+
+@given(train=SYMBOLS, text=st.lists(st.integers(0, 4), min_size=1, max_size=12), order=st.integers(1, 4))
+@settings(max_examples=60)
+def test_naive(train: list[int], text: list[int], order: int) -> None:
+    """Every order gives, at every place of any text, what dictionaries of fractions give."""
+    model = NGrams(np.array(train), vocabulary=5, start=3, highest=4)
+    found = model.distributions(np.array(text), range(len(text)))[order]
+    for place in range(len(text)):
+        expected = naive(train, 5, 3, order, (3, *text[:place]))
+        assert found[place] == pytest.approx(expected, rel=1e-12)
+
+
+@given(train=SYMBOLS, text=SYMBOLS)
+@settings(max_examples=60)
+def test_sums_to_one(train: list[int], text: list[int]) -> None:
+    """At every context met, every order's probabilities are positive and sum to one."""
+    model = NGrams(np.array(train), vocabulary=6, start=0)
+    found = model.distributions(np.array(text), range(len(text) + 1))
+    assert (found > 0).all()
+    assert found.sum(axis=-1) == pytest.approx(np.ones((9, len(text) + 1)), abs=1e-12)
+
+
+def test_sums_to_one_in_english(play: str) -> None:
+    """So they do in a text of many words, at contexts seen often, seen once and never seen."""
+    symbols = np.unique([ord(c) for c in play], return_inverse=True)[1]
+    size = int(symbols.max()) + 1
+    model = NGrams(symbols[:60_000], size, start=0)
+    places = np.arange(0, 20_000, 37)
+    found = model.distributions(symbols[60_000:80_000], places)
+    assert found.sum(axis=-1) == pytest.approx(np.ones((9, len(places))), abs=1e-12)
+    scores = np.concatenate([s for _, s in model.log_probabilities(symbols[60_000:80_000])], axis=1)
+    chosen = found[1:, np.arange(len(places)), symbols[60_000:80_000][places]]
+    assert np.exp(scores[:, places]) == pytest.approx(chosen, rel=1e-12)
+
+
+@pytest.fixture
+def play() -> str:
+    """The play's beginning."""
+    from tests.conftest import PLAY
+
+    return PLAY.read_text()[:80_000]
+
+
+def test_blocks_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text scored in blocks of any size has the scores of the text scored at once."""
+    generator = np.random.default_rng(0)
+    train, text = generator.integers(0, 4, 500), generator.integers(0, 4, 50)
+    model = NGrams(train, vocabulary=4, start=1)
+    ((_, whole),) = model.log_probabilities(text)
+    for size in (1, 3, 7, 8, 20):
+        monkeypatch.setattr("charrnn.evaluation.ngram.BLOCK", size)
+        found = list(model.log_probabilities(text))
+        assert [place for place, _ in found] == list(range(0, 50, size))
+        assert np.concatenate([scores for _, scores in found], axis=1) == pytest.approx(whole, rel=1e-12)
+
+
+def test_huge_vocabulary() -> None:
+    """Order 8 over a million symbols does not overflow: what was read twice is expected a third time."""
+    generator = np.random.default_rng(0)
+    symbols = generator.integers(0, 1_000_000, 400)
+    model = NGrams(np.concatenate([symbols, symbols]), vocabulary=1_000_000, start=7)
+    ((_, scores),) = model.log_probabilities(symbols)
+    assert np.exp(scores[7, 8:]).min() > 0.5
+    ((_, unseen),) = model.log_probabilities(999_999 - symbols)
+    assert np.isfinite(unseen).all()
+
+
+def test_higher_orders_help(play: str) -> None:
+    """On English, each order up to 4 predicts better than the one below."""
+    symbols = np.unique([ord(c) for c in play], return_inverse=True)[1]
+    model = NGrams(symbols[:70_000], int(symbols.max()) + 1, start=0, highest=4)
+    ((_, scores),) = model.log_probabilities(symbols[70_000:])
+    assert (np.diff(scores.mean(axis=1)) > 0.1).all()
+
+
+@pytest.mark.parametrize("name", ["evaluation", "heatmap", "ngram"])
+def test_examples(name: str) -> None:
+    """The examples in the docstrings are true."""
+    result = doctest.testmod(importlib.import_module(f"charrnn.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0

@@ -1,0 +1,223 @@
+"""The engine against a naive loop, against torch, against itself in a batch and in chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from charrnn.config import Cell
+from charrnn.model.engine import THREADED, Engine
+from charrnn.model.file import ModelFile
+from tests.conftest import random_model
+
+Doubles = NDArray[np.float64]
+
+CELLS: list[Cell] = ["lstm", "gru", "rnn"]
+MODELS = [
+    pytest.param(cell, layers, embedding, id=f"{cell}-{layers}-{'tied' if embedding == 8 else 'untied'}")
+    for cell in CELLS
+    for layers in (1, 2, 3)
+    for embedding in (8, 5)
+]
+
+
+def sigma(a: Doubles) -> Doubles:
+    """The logistic function."""
+    return 1 / (1 + np.exp(-a))
+
+
+def naive_logits(model: ModelFile, ids: NDArray[Any]) -> Doubles:
+    """Logits (time, vocabulary) in float64: gate by gate, layer by layer, straight from the equations."""
+    weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
+    config = model.config
+    hidden = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
+    cells = [np.zeros(config.hidden_size) for _ in range(config.num_layers)]
+    found = []
+    for id in ids.tolist():
+        x = weights["embedding.weight"][id]
+        for layer in range(config.num_layers):
+            at = f"layers.{layer}."
+            W = np.split(weights[at + "input.weight"], config.gates)
+            b = np.split(weights[at + "input.bias"], config.gates)
+            U = np.split(weights[at + "recurrent.weight"], config.gates)
+            d = np.split(weights[at + "recurrent.bias"], config.gates)
+            h, c = hidden[layer], cells[layer]
+            below = [W[gate] @ x + b[gate] for gate in range(config.gates)]
+            past = [U[gate] @ h + d[gate] for gate in range(config.gates)]
+            if config.cell == "lstm":
+                i, f, g, o = (below[gate] + past[gate] for gate in range(4))
+                cells[layer] = sigma(f) * c + sigma(i) * np.tanh(g)
+                h = sigma(o) * np.tanh(cells[layer])
+            elif config.cell == "gru":
+                r, z = sigma(below[0] + past[0]), sigma(below[1] + past[1])
+                n = np.tanh(below[2] + r * past[2])
+                h = (1 - z) * n + z * h
+            else:
+                h = np.tanh(below[0] + past[0])
+            hidden[layer] = x = h
+        output = weights["embedding.weight" if config.tied else "output.weight"]
+        found.append(output @ x + weights["output.bias"])
+    return np.array(found)
+
+
+def some_ids(model: ModelFile, length: int = 40) -> NDArray[np.int64]:
+    """A text of this vocabulary, always the same."""
+    return np.random.default_rng(5).integers(0, model.tokenizer.size, length)
+
+
+@pytest.mark.parametrize(("cell", "layers", "embedding"), MODELS)
+def test_fused_step_is_the_equations(cell: Cell, layers: int, embedding: int) -> None:
+    """The fused step gives the logits of a naive per-gate loop in float64."""
+    model = random_model(cell, layers, embedding=embedding)
+    ids = some_ids(model)
+    stream = Engine(model).stream()
+    found = np.array([stream.step(id).copy() for id in ids.tolist()])
+    np.testing.assert_allclose(found, naive_logits(model, ids), atol=2e-5)
+
+
+@pytest.mark.parametrize(("cell", "layers", "embedding"), MODELS)
+def test_engine_and_torch_agree(cell: Cell, layers: int, embedding: int) -> None:
+    """Engine and torch module give the same logits for the same weights."""
+    import torch
+
+    from charrnn.model.network import build_model
+
+    model = random_model(cell, layers, embedding=embedding)
+    ids = some_ids(model)
+    with torch.no_grad():
+        expected, _ = build_model(model.config, model.weights)(torch.from_numpy(ids)[:, None])
+    np.testing.assert_allclose(Engine(model).stream().read(ids), expected[:, 0].numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize(("cell", "layers", "embedding"), MODELS)
+def test_a_batch_is_its_streams(cell: Cell, layers: int, embedding: int) -> None:
+    """N texts in lockstep get the logits that each gets alone."""
+    model = random_model(cell, layers, embedding=embedding)
+    engine = Engine(model)
+    texts = some_ids(model, 60).reshape(20, 3)  # (time, streams)
+    together, alone = engine.stream(3), [engine.stream() for _ in range(3)]
+    for ids in texts:
+        found = together.step(ids)  # (vocabulary, streams)
+        for column, stream in enumerate(alone):
+            np.testing.assert_allclose(found[:, column], stream.step(int(ids[column])), atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [2, 3])
+@pytest.mark.parametrize(("cell", "hidden"), [("lstm", 256), ("rnn", 512)])
+def test_widened_products_are_the_equations(
+    cell: Cell, hidden: int, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where two threads share the first layer's product with idle columns, its logits are what they were."""
+    model = random_model(cell, layers, hidden, scale=0.05)
+    ids = some_ids(model, 12)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    narrow = Engine(model)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    wide = Engine(model)
+    assert narrow.layers[0].matrix.shape[1] == hidden < wide.layers[0].matrix.shape[1]
+    assert wide.layers[0].matrix.size >= THREADED
+    stream = wide.stream()
+    found = np.array([stream.step(id).copy() for id in ids.tolist()])
+    np.testing.assert_allclose(found, naive_logits(model, ids), atol=2e-5)
+    np.testing.assert_allclose(found, narrow.stream().read(ids), atol=2e-5)
+    many = wide.stream(3)
+    together = np.array([many.step(ids[time].repeat(3)).copy() for time in range(len(ids))])
+    np.testing.assert_allclose(together, found[:, :, None].repeat(3, 2), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "hidden"), [("lstm", 1, 256), ("lstm", 2, 128), ("lstm", 2, 384), ("gru", 2, 300)]
+)
+def test_products_that_need_no_widening_get_none(
+    cell: Cell, layers: int, hidden: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product with nothing above it, too small for it, large enough without it, or a GRU's stays so."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "2")
+    assert Engine(random_model(cell, layers, hidden)).layers[0].matrix.shape[1] == hidden
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(cuts=st.lists(st.integers(0, 30), max_size=4))
+def test_chunks_with_carried_state_are_the_whole(cell: Cell, cuts: list[int]) -> None:
+    """A text read in pieces, cut anywhere, gets the logits of the text read at once."""
+    model = random_model(cell)
+    ids, engine = some_ids(model, 30), Engine(model)
+    stream = engine.stream()
+    pieces = np.split(ids, sorted(cuts))
+    found = np.concatenate([stream.read(piece) for piece in pieces])
+    np.testing.assert_allclose(found, engine.stream().read(ids), atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_restored_state_goes_on_as_it_did(cell: Cell) -> None:
+    """After ``restore``, a stream repeats to the bit what it did after ``save``; so does a column of many."""
+    model = random_model(cell)
+    engine = Engine(model)
+    stream, many = engine.stream(), engine.stream(3)
+    stream.read(some_ids(model))
+    saved = stream.save()
+    first = stream.step(3).copy()
+    stream.step(4)
+    stream.restore(saved)
+    np.testing.assert_array_equal(stream.step(3), first)
+    many.step(np.array([1, 2, 3]))
+    many.restore_one(1, saved)
+    np.testing.assert_allclose(many.step(np.array([3, 3, 3]))[:, 1], first, atol=1e-5)
+    many.restore(saved)
+    np.testing.assert_allclose(many.step(np.array([3, 3, 3])), first[:, None].repeat(3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_streams_of_one_engine_do_not_mix(cell: Cell) -> None:
+    """What one stream reads changes nothing for another of the same engine."""
+    model = random_model(cell)
+    engine = Engine(model)
+    expected = engine.stream().read(some_ids(model))
+    one, other = engine.stream(), engine.stream()
+    found = []
+    for id in some_ids(model).tolist():
+        found.append(one.step(id).copy())
+        other.advance(7)
+    np.testing.assert_allclose(np.array(found), expected, atol=1e-5)
+
+
+def test_the_model_keeps_its_weights() -> None:
+    """Laying the weights out for the engine leaves the model file's arrays as they were."""
+    model = random_model("lstm")
+    before = {name: array.copy() for name, array in model.weights.items()}
+    Engine(model).stream().read(some_ids(model))
+    for name, array in model.weights.items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_no_logit_exceeds_the_bound(cell: Cell) -> None:
+    """``largest`` bounds every logit's magnitude, even of a network driven into saturation."""
+    model = random_model(cell, scale=20.0)
+    engine = Engine(model)
+    assert np.abs(engine.stream().read(some_ids(model))).max() <= engine.largest * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_torch_engine_agrees(cell: Cell) -> None:
+    """The engine for other devices gives the same logits to 1e-4, alone, in a batch and after a restore."""
+    from charrnn.model.torch_engine import TorchEngine
+
+    model = random_model(cell, embedding=8)
+    ours, theirs, ids = Engine(model), TorchEngine(model, "cpu"), some_ids(model)
+    stream = theirs.stream()
+    np.testing.assert_allclose(stream.read(ids), ours.stream().read(ids), atol=1e-4)
+    saved = stream.save()
+    after = stream.step(3).copy()
+    many, expected = theirs.stream(2), ours.stream(2)
+    for pair in ids.reshape(-1, 2):
+        np.testing.assert_allclose(many.step(pair), expected.step(pair), atol=1e-4)
+    many.restore_one(0, saved)
+    np.testing.assert_allclose(many.step(np.array([3, 5]))[:, 0], after, atol=1e-4)
+    many.restore(saved)
+    np.testing.assert_allclose(many.step(np.array([3, 3])), after[:, None].repeat(2, 1), atol=1e-4)

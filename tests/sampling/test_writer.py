@@ -1,0 +1,321 @@
+"""Texts from models: lengths, seeds, stops, lines and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import tracemalloc
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config import SamplingConfig
+from charrnn.errors import ConfigError, UnknownCharacterError
+from charrnn.model.engine import Engine
+from charrnn.model.file import ModelFile
+from charrnn.sampling.lines import PATIENCE, LineWriting
+from charrnn.sampling.sampler import log_probabilities
+from charrnn.sampling.writer import Author, Choice, Writing, best_writing, encode_prompt, pieces
+from charrnn.text.tokenizer import CharTokenizer
+from tests.conftest import ALPHABET, random_model
+
+SMALL = "\nabc"
+
+
+def author(model: ModelFile | None = None, prompt: str = "", source: str = "", **settings: Any) -> Author:
+    """An author of a little model, with seed 1 unless another is given."""
+    config = SamplingConfig(**{"seed": 1, "length": 60} | settings)
+    return Author(model or random_model(), prompt, config, source=source)
+
+
+def text(model: ModelFile | None = None, prompt: str = "", index: int = 0, **settings: Any) -> str:
+    """What such an author writes."""
+    who = author(model, prompt, **settings)
+    return who.tokenizer.decode(list(Writing(who, index)))
+
+
+def small(*, items: bool = False) -> ModelFile:
+    """A model of four characters, one of them the newline."""
+    return dataclasses.replace(random_model(vocabulary=SMALL), corpus={"lines": items})
+
+
+def lines_written(who: Author) -> tuple[list[str], LineWriting]:
+    """The lines that an author writes, and the writing that knows whether some are missing."""
+    writing = LineWriting(who)
+    return [who.tokenizer.decode(line.ids) for line in writing], writing
+
+
+@given(st.integers(0, 80), st.integers(0, 2**32), st.sampled_from(["", "Hello", "one\ntwo"]))
+def test_length_and_seed_determine_the_text(length: int, seed: int, prompt: str) -> None:
+    """A text has exactly the length asked for, and the same seed makes the same text."""
+    first = text(prompt=prompt, length=length, seed=seed)
+    assert len(first) == length
+    assert text(prompt=prompt, length=length, seed=seed) == first
+
+
+def test_a_longer_text_begins_as_a_shorter_one() -> None:
+    """The length asked for changes where a text ends, not what it says; -1 never ends."""
+    endless = Writing(author(length=-1))
+    found = author().tokenizer.decode(list(itertools.islice(endless, 200)))
+    assert found == text(length=200)
+    assert found.startswith(text(length=50))
+
+
+def test_another_text_of_a_series_is_had_by_its_seed() -> None:
+    """Text ``index`` is the first text of the seed that is ``index`` greater."""
+    assert text(index=3) == text(seed=4)
+    assert text(index=3) != text()
+
+
+def test_temperature_0_is_the_argmax_of_the_model() -> None:
+    """At temperature 0 each character is the one of the largest logit after all before it."""
+    model = random_model()
+    written = text(model, "Ab", temperature=0, length=30)
+    ids = [model.tokenizer.start, *model.tokenizer.encode("Ab" + written).tolist()]
+    logits = Engine(model).stream().read(np.array(ids[:-1]))
+    assert logits.argmax(axis=1)[2:].tolist() == ids[3:]
+
+
+def test_nothing_banned_or_unknown_is_written() -> None:
+    """Neither banned characters nor the unknown symbol are ever written."""
+    model = random_model(vocabulary=SMALL, unknown=True)
+    assert set(text(model, length=500, ban="bz")) == {"\n", "a", "c"}
+
+
+def test_banning_all_is_refused() -> None:
+    """A ban that leaves nothing to write is a ConfigError."""
+    with pytest.raises(ConfigError, match="--ban"):
+        author(small(), ban=SMALL)
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3), st.integers(0, 1000))
+def test_a_text_ends_before_its_first_stop(stops: list[str], seed: int) -> None:
+    """A text with stops is the text without them up to where the first of them begins to be complete."""
+    model = random_model(vocabulary="ab")
+    whole = text(model, length=60, seed=seed)
+    who = author(model, length=60, seed=seed, stop=tuple(stops))
+    writing = Writing(who)
+    found = who.tokenizer.decode(list(writing))
+    ends = [whole.index(stop) + len(stop) for stop in stops if stop in whole]
+    if not ends:
+        assert (found, writing.finish_reason) == (whole, "length")
+    else:
+        longest = max(len(stop) for stop in stops if whole[: min(ends)].endswith(stop))
+        assert (found, writing.finish_reason) == (whole[: min(ends) - longest], "stop")
+
+
+def test_a_stop_is_never_begun() -> None:
+    """What could begin a stop is held back until it cannot, so no part of a stop is ever handed out."""
+    model = random_model(vocabulary="ab")
+    whole = text(model, length=400, ban="")
+    stop = whole[200:212]
+    who = author(model, length=400, stop=(stop,))
+    seen = ""
+    for id in Writing(who):
+        seen += who.tokenizer.decode([id])
+        assert not any(seen.endswith(stop[:n]) and whole[len(seen) - n :].startswith(stop) for n in (3, 8))
+    assert seen == whole[: whole.index(stop)]
+
+
+def test_a_stop_that_cannot_be_written_stops_nothing() -> None:
+    """A stop with a character outside the vocabulary never comes."""
+    assert text(small(), stop=("é",)) == text(small())
+
+
+def test_a_choice_tells_what_the_model_thought() -> None:
+    """A watcher gets each character's log-probability under the model, whatever the temperature."""
+    model, choices = random_model(), list[Choice]()
+    who = author(model, temperature=0.5, top_k=3, logprobs=2)
+    ids = list(Writing(who, watch=choices.append))
+    read = np.array([model.tokenizer.start, *ids[:-1]])
+    logs = log_probabilities(Engine(model).stream().read(read))
+    assert [choice.id for choice in choices] == ids
+    for choice, expected in zip(choices, logs, strict=True):
+        assert choice.logprob == pytest.approx(expected[choice.id], abs=1e-4)
+        assert [id for id, _ in choice.top] == np.argsort(-expected)[:2].tolist()
+
+
+def test_best_of_has_the_highest_mean() -> None:
+    """``best_writing`` is the one of its candidates with the greatest log-probability a character."""
+    who = author(best_of=5, length=20)
+    means = {}
+    for index in range(5, 10):
+        choices: list[Choice] = []
+        ids = tuple(Writing(who, index, choices.append))
+        means[ids] = math.fsum(choice.logprob for choice in choices) / 20
+    found, choices, reason = best_writing(who, 1)
+    assert tuple(found) == max(means, key=lambda ids: means[ids])
+    assert [choice.id for choice in choices] == found
+    assert reason == "length"
+
+
+@pytest.mark.parametrize("items", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_lines_are_counted_and_whole(items: bool, count: int) -> None:
+    """``lines`` N gives N lines that each end, none with a newline inside, the same for the same seed."""
+    who = author(small(items=items), lines=count, length=200)
+    writing = LineWriting(who)
+    found = list(writing)
+    assert len(found) == count
+    assert writing.shortfall is None
+    assert all(line.ended and who.newline not in line.ids for line in found)
+    assert found == list(LineWriting(who))
+
+
+def test_items_written_together_have_the_distribution_of_items_alone() -> None:
+    """Side by side, short items are no more frequent than the model says: what ends first comes not first."""
+    model = small(items=True)
+    found, _ = lines_written(author(model, lines=4000, length=500))
+    lengths = Counter(min(len(line), 3) for line in found)
+    # The chance that an item has no character is that of the newline after the start symbol.
+    logs = log_probabilities(Engine(model).stream().step(model.tokenizer.start))
+    expected = 4000 * math.exp(logs[SMALL.index("\n")])
+    assert abs(lengths[0] - expected) < 4 * math.sqrt(expected)
+
+
+@pytest.mark.parametrize("items", [False, True])
+def test_distinct_lines_differ(items: bool) -> None:
+    """With ``distinct`` no line comes twice, where without it some do."""
+    model = small(items=items)
+    repeated, _ = lines_written(author(model, lines=150))
+    found, writing = lines_written(author(model, lines=150, distinct=True))
+    assert len(set(repeated)) < 150
+    assert len(set(found)) == len(found) == 150
+    assert writing.shortfall is None
+
+
+@pytest.mark.parametrize("items", [False, True])
+def test_novel_lines_are_not_in_the_text(items: bool) -> None:
+    """With ``novel`` no line stands in the training text, where without it some do."""
+    model = small(items=items)
+    source = "\n".join(["", "a", "b", "c", "ab", "ca"])
+    known = set(source.split("\n"))
+    assert known & set(lines_written(author(model, lines=50))[0])
+    found, _ = lines_written(author(model, source=source, lines=50, novel=True))
+    assert len(found) == 50
+    assert not known & set(found)
+
+
+@pytest.mark.parametrize("items", [False, True])
+def test_a_shortfall_is_explained(items: bool) -> None:
+    """Where too few distinct lines can be written, the writing ends and says why, in numbers."""
+    model = small(items=items)
+    found, writing = lines_written(author(model, lines=500, distinct=True, length=2, ban="c"))
+    assert 3 <= len(found) < 20
+    assert writing.shortfall is not None
+    assert f"wrote {len(found)} of 500 lines: the last {PATIENCE:,} lines tried" in writing.shortfall
+    assert "written before" in writing.shortfall
+
+
+@pytest.mark.parametrize("settings", [{"novel": True}, {"distinct": True}])
+@pytest.mark.parametrize("length", [0, 1, 57, 300])
+def test_refusing_lines_keeps_the_length(settings: dict[str, Any], length: int) -> None:
+    """Without ``lines``, novel and distinct texts have exactly the length asked for, whole lines obeying."""
+    who = author(random_model(vocabulary=SMALL + "defgh"), source="a\nb\nab", length=length, **settings)
+    writing = LineWriting(who)
+    written = "".join(who.tokenizer.decode(line.ids) + "\n" * line.ended for line in writing)
+    assert len(written) == length
+    found = [line for line in written.split("\n") if line]
+    assert len(found) == len(set(found)) or "novel" in settings
+    assert not {"a", "b", "ab"} & set(found) or "distinct" in settings
+
+
+@pytest.mark.parametrize("items", [False, True])
+def test_novel_spans_keep_runs_out(items: bool) -> None:
+    """With ``novel_span`` K no run of K characters of the training text is written, as one else is."""
+    model = dataclasses.replace(random_model(vocabulary=SMALL + "def"), corpus={"lines": items})
+    source = text(model, seed=77, length=60)
+    runs = {source[i : i + 3] for i in range(len(source))}
+    lines: dict[str, Any] = {"lines": 20, "length": 300} if items else {"length": 300}
+
+    def written(**settings: Any) -> list[str]:
+        who = author(model, source=source, **lines, **settings)
+        return [line + "\n" for line in lines_written(who)[0]] if items else [text(model, **lines)]
+
+    assert any(run in line for run in runs for line in written())
+    who = author(model, source=source, novel_span=3, **lines)
+    found = lines_written(who)[0] if items else [who.tokenizer.decode(list(Writing(who)))]
+    assert found
+    assert not any(len(run) == 3 and run in line for run in runs for line in found)
+
+
+def test_a_text_without_a_way_out_ends() -> None:
+    """Where every character would complete a run of the training text, the text ends and says so."""
+    model = random_model(vocabulary="ab")
+    who = author(model, source="aaabbbabaabba", novel_span=2)
+    writing = Writing(who)
+    assert len(list(writing)) <= 1
+    assert writing.finish_reason == "novelty"
+
+
+def test_lines_begin_with_the_prompt() -> None:
+    """What the prompt gave of a line counts when lines are compared: of each item, of a text's first line."""
+    model = small(items=True)
+    found, _ = lines_written(author(model, "ab", source="abc\nabb", lines=50, novel=True))
+    assert not {"c", "b"} & set(found)
+    ordinary, _ = lines_written(author(small(), "a\nab", source="abc\nabb\nab", lines=1, novel=True))
+    assert ordinary[0] not in {"c", "b", ""}
+
+
+def test_lines_need_a_newline() -> None:
+    """Lines asked of a model that has no newline are refused at once."""
+    with pytest.raises(ConfigError, match="no newline"):
+        author(random_model(vocabulary="ab"), lines=1)
+
+
+def test_an_endless_line_is_given_up() -> None:
+    """A model that may not write a newline falls short of whole lines instead of running on."""
+    found, writing = lines_written(author(small(), lines=1, ban="\n", length=20))
+    assert found == []
+    assert "longer than --length" in str(writing.shortfall)
+
+
+def test_what_the_model_never_saw() -> None:
+    """An unknown character of the prompt is an error, skipped, or the unknown symbol, and counted."""
+    plain, with_unknown = CharTokenizer("abc"), CharTokenizer("abc", unknown=True)
+    with pytest.raises(UnknownCharacterError, match=r"é \(U\+00E9\), at position 1.*--skip-unknown"):
+        encode_prompt("aébé", plain)
+    ids, missing = encode_prompt("aébé", plain, skip=True)
+    assert (ids.tolist(), missing) == ([0, 1], 2)
+    ids, missing = encode_prompt("aébé", with_unknown)
+    assert (ids.tolist(), missing) == ([0, 3, 1, 3], 2)
+    ids, missing = encode_prompt("aébé", with_unknown, skip=True)
+    assert (ids.tolist(), missing) == ([0, 1], 2)
+
+
+@given(st.lists(st.integers(0, len(ALPHABET) - 1)))
+def test_pieces_are_the_whole(ids: list[int]) -> None:
+    """Pieces joined are the text, and the first character comes alone, at once."""
+    tokenizer = CharTokenizer("".join(sorted(ALPHABET)))
+    found = list(pieces(ids, lambda held: tokenizer.decode_bytes(list(held))))
+    assert b"".join(found) == tokenizer.decode_bytes(ids)
+    assert not ids or found[0] == tokenizer.decode_bytes(ids[:1])
+
+
+def test_endless_text_needs_no_more_memory() -> None:
+    """What one step of a stream allocates is freed by the next: 3,000 steps grow nothing."""
+    ids = iter(Writing(author(length=-1)))
+    for _ in range(100):
+        next(ids)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for _ in range(3000):
+        next(ids)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 10_000
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_the_torch_engine_writes_the_same_greedy_text(cell: Any) -> None:
+    """At temperature 0 the text is the same whichever engine writes it, restored states included."""
+    model = random_model(cell, vocabulary=SMALL + "def")
+    assert text(model, "ab", temperature=0, device="auto") == text(model, "ab", temperature=0)
+    settings: dict[str, Any] = {"novel": True, "seed": 3, "top_k": 2, "source": "a\nb\nfd"}
+    ours, theirs = (lines_written(author(model, device=device, **settings))[0] for device in ("cpu", "auto"))
+    assert ours == theirs

@@ -1,0 +1,173 @@
+"""Which model a training gets."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.model.device import choose_machine
+from charrnn.text.corpus import Corpus, read_corpus
+from charrnn.training.batches import fit_shape
+from charrnn.training.choices import (
+    EPOCHS_STEPS,
+    SHRINKAGE,
+    SIZES,
+    SMALLEST_BATCH,
+    SMALLEST_BUDGETS,
+    Choice,
+    batch_for,
+    choose_size,
+    dropout_for,
+    measure_speed,
+    size_for,
+)
+from charrnn.training.schedule import MOST_PASSES
+from charrnn.training.trainer import Trainer
+
+NOTHING: frozenset[str] = frozenset()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    """A text of 20,000 characters, nine tenths of them to learn from."""
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be\n" * 1052 + "so it is said")
+    return read_corpus([str(path)], CorpusConfig())
+
+
+@pytest.fixture
+def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
+    """What measuring finds, by hidden size, instead of a clock."""
+    found = {128: 40_000.0, 256: 10_000.0, 384: 5_000.0}
+    monkeypatch.setattr("charrnn.training.choices.measure_speed", lambda model, *_: found[model.hidden_size])
+    return found
+
+
+def choose(corpus: Corpus, given: frozenset[str] = NOTHING, **settings: object) -> Choice:
+    """The choice for these settings; those of ModelConfig count where they are in ``given``."""
+    fields = ModelConfig.__dataclass_fields__
+    shape = ModelConfig(**{k: v for k, v in settings.items() if k in fields})  # type: ignore[arg-type]
+    training = TrainingConfig(
+        seed=1,
+        **{k: v for k, v in settings.items() if k not in fields},  # type: ignore[arg-type]
+    )
+    return choose_size(shape, training.length, corpus, choose_machine("cpu", "fp32", 1), given)
+
+
+def test_more_time_makes_larger_models() -> None:
+    """The table's budgets grow with the sizes, and each size is chosen from its budget on."""
+    assert list(SMALLEST_BUDGETS) == ["small", "medium", "large"] == list(SIZES)
+    for (_, least), (size, budget) in itertools.pairwise(SMALLEST_BUDGETS.items()):
+        assert least < budget
+        assert size_for(budget) == size != size_for(0.999 * budget)
+    hidden = [SIZES[size].hidden_size for size in SMALLEST_BUDGETS]
+    assert hidden == sorted(hidden)
+
+
+@pytest.mark.parametrize("size", ["small", "medium", "large"])
+def test_budgets_are_time_times_speed(corpus: Corpus, speeds: dict[int, float], size: str) -> None:
+    """With --time, the budget is what a medium model reads at the speed that was measured here."""
+    budget = SMALLEST_BUDGETS[size]  # type: ignore[index]
+    assert choose(corpus, time=(budget + 1) / speeds[256]).training.size == size
+    assert choose(corpus, time=(budget + 1) / speeds[256] / 2).training.size == size_for(budget / 2)
+
+
+def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where steps or epochs are counted nothing is measured, so that every machine chooses the same."""
+    monkeypatch.setattr("charrnn.training.choices.measure_speed", None)
+    large = SMALLEST_BUDGETS["large"]
+    window = math.prod(dataclasses.astuple(fit_shape(corpus.train_size, 32, 64)))
+    assert choose(corpus, steps=int(large / window) + 1).training.size == "large"
+    assert choose(corpus, steps=3).training.size == "small"
+    epochs = 1.01 * SMALLEST_BUDGETS["medium"] / corpus.train_size
+    assert choose(corpus, epochs=epochs).training.size == "medium"
+    assert choose(corpus, epochs=7).model.dropout == dropout_for(7, corpus.train_size)
+
+
+@pytest.mark.usefixtures("speeds")
+def test_what_was_given_stays(corpus: Corpus) -> None:
+    """A shape or a dropout that was asked for is had, whatever size the rest is of; so is a size."""
+    given = frozenset({"hidden_size", "dropout", "cell"})
+    choice = choose(corpus, given, steps=100, hidden_size=48, dropout=0.37, cell="gru")
+    assert (choice.model.hidden_size, choice.model.dropout, choice.model.cell) == (48, 0.37, "gru")
+    assert choose(corpus, steps=100, hidden_size=48).model.hidden_size != 48
+    for size, model in SIZES.items():
+        chosen = choose(corpus, time=1.0, size=size).model
+        assert dataclasses.replace(chosen, dropout=model.dropout) == model
+
+
+@pytest.mark.usefixtures("speeds")
+def test_a_short_text_is_read_in_fewer_streams() -> None:
+    """The batch is halved until a text is read MOST_PASSES times or less; there are bounds to that."""
+    million = 1_000_000
+    counted = TrainingConfig(steps=1, batch_size=32)
+    for factor, batch in ((0.5, 32), (1.1, 32), (1.5, 16), (2.3, 16), (4, 8), (8, 4), (1000, SMALLEST_BATCH)):
+        assert batch_for(factor * MOST_PASSES * million, counted, million) == batch
+    timed = TrainingConfig(time=60.0, batch_size=32)  # where fewer streams make more steps in the time
+    assert batch_for(MOST_PASSES * million / SHRINKAGE, timed, million) == 16
+    assert batch_for(MOST_PASSES * million / SHRINKAGE**1.5, timed, million) == 8
+    assert batch_for(1e12, dataclasses.replace(timed, batch_size=2), million) == 2
+    epochs = TrainingConfig(epochs=10.0)
+    assert batch_for(10 * EPOCHS_STEPS * 64, epochs, EPOCHS_STEPS * 64) == 8  # for 3,000 steps at least
+
+
+@given(st.floats(0.01, 1e4), st.integers(3, 10**9))
+def test_dropout_is_for_what_is_memorized(passes: float, train_size: int) -> None:
+    """More passes never want less dropout, nor does less text; it goes from almost nothing to half."""
+    rate = dropout_for(passes, train_size)
+    assert 0 <= rate <= 0.5
+    assert dropout_for(2 * passes, train_size) >= rate
+    assert dropout_for(passes, 2 * train_size) <= rate
+
+
+@pytest.mark.usefixtures("speeds")
+def test_a_batch_that_was_given_stays(corpus: Corpus) -> None:
+    """``--batch-size`` is had even where fewer streams would be better."""
+    assert choose(corpus, time=60.0).training.batch_size == SMALLEST_BATCH
+    assert choose(corpus, frozenset({"batch_size"}), time=60.0, batch_size=24).training.batch_size == 24
+
+
+@pytest.mark.usefixtures("speeds")
+def test_a_short_text_is_said_to_be_short(corpus: Corpus) -> None:
+    """Where there is time for more passes than are good, the reason says both numbers and the way out."""
+    short = choose(corpus, size="medium", time=90.0)  # at 10,000 char/s: 50 times
+    assert f"about {MOST_PASSES:.2g} times, not 50" in short.reason
+    assert "--patience 0" in short.reason
+    assert short.model.dropout == dropout_for(MOST_PASSES, corpus.train_size)
+    patient = choose(corpus, size="medium", time=90.0, patience=0)
+    assert "about 50 times" in patient.reason
+    assert patient.model.dropout == dropout_for(50, corpus.train_size)
+
+
+def test_speed_is_that_of_training(corpus: Corpus) -> None:
+    """A smaller model is measured to be faster, and measuring leaves no trace."""
+    machine = choose_machine("cpu", "fp32", 1)
+    settings = TrainingConfig(seed=1, time=1.0)
+    small, large = (
+        measure_speed(ModelConfig(hidden_size=hidden), settings, corpus, machine) for hidden in (8, 320)
+    )
+    assert small > 2 * large > 0
+
+
+def test_what_is_paid_once_does_not_count(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that are slow the first time, as those of lines of a new length are, count as they are later."""
+    now, seen = [0.0], set()
+
+    def step(trainer: Trainer) -> None:
+        now[0] += 0.01 if trainer.progress.step in seen else 0.11
+        seen.add(trainer.progress.step)
+        trainer.progress.step += 1
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
+    settings = TrainingConfig(seed=1, time=1.0)
+    speed = measure_speed(ModelConfig(hidden_size=8), settings, corpus, choose_machine("cpu", "fp32", 1))
+    shape = fit_shape(corpus.train_size, settings.batch_size, settings.seq_length)
+    assert speed == pytest.approx(shape.batch * shape.time / 0.01)

@@ -1,0 +1,106 @@
+"""What a training does when numbers stop being numbers, and that it learns at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.model.device import choose_machine
+from charrnn.model.file import load_model
+from charrnn.model.network import parameters_by_name
+from charrnn.text.corpus import Corpus, read_corpus
+from charrnn.training.trainer import PERSISTENT, Diverged, Listener, Trainer
+
+TINY = ModelConfig(num_layers=1, hidden_size=12, embedding_size=6, dropout=0.0)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    """A text in which each character follows from the two before."""
+    path = tmp_path / "text.txt"
+    path.write_text("abcacb\n" * 300)
+    return read_corpus([str(path)], CorpusConfig())
+
+
+def make_trainer(corpus: Corpus, directory: Path, **settings: object) -> Trainer:
+    """A trainer in float32 on one processor."""
+    directory.mkdir(exist_ok=True)
+    defaults = {"steps": 60, "seed": 3, "batch_size": 4, "seq_length": 14, "precision": "fp32"}
+    config = TrainingConfig(**(defaults | settings))  # type: ignore[arg-type]
+    return Trainer(corpus, TINY, config, choose_machine("cpu", "fp32"), directory)
+
+
+class Poison(Listener):
+    """Makes a weight infinite at some steps, as a bad gradient would make it."""
+
+    def __init__(self, steps: range) -> None:
+        self.steps, self.sets_back = steps, 0
+
+    def stepped(self, trainer: Trainer) -> None:
+        """Spoils the output's bias, or mends it."""
+        with torch.no_grad():
+            bias = parameters_by_name(trainer.model)["output.bias"]
+            if trainer.progress.step in self.steps:
+                bias[0] = math.nan
+            elif torch.isnan(bias[0]):
+                bias[0] = 0.0
+
+    def set_back(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Counts, and poisons no more."""
+        self.sets_back += 1
+        self.steps = range(0)
+
+
+def test_a_regular_text_is_learnt(corpus: Corpus, tmp_path: Path) -> None:
+    """A text without surprises costs almost nothing, and the file's figure is the log's last best."""
+    trainer = make_trainer(corpus, tmp_path / "run", steps=400)
+    trainer.run()
+    assert trainer.finished
+    assert trainer.progress.best is not None
+    assert trainer.progress.best < 0.1
+    quality = load_model(tmp_path / "run" / "model.safetensors").quality
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert quality["nats_per_character"] == min(entry["val_loss"] for entry in log)
+    assert log[-1]["step"] == 400
+    assert log[-1]["bits_per_character"] == pytest.approx(log[-1]["val_loss"] / math.log(2))
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(corpus: Corpus, tmp_path: Path) -> None:
+    """Two spoilt steps move no weight, are counted, and the training goes on to its end."""
+    trainer = make_trainer(corpus, tmp_path / "run")
+    trainer.run(Poison(range(20, 22)))
+    assert trainer.progress.skipped == 2
+    assert trainer.progress.step == 60
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+    assert trainer.progress.best is not None
+    assert trainer.progress.best < 1.0
+
+
+def test_lasting_divergence_goes_back_at_half_the_rate(corpus: Corpus, tmp_path: Path) -> None:
+    """After PERSISTENT spoilt steps the last saved state is taken up again, at half the rate."""
+    poison = Poison(range(20, 20 + 2 * PERSISTENT))
+    trainer = make_trainer(corpus, tmp_path / "run", eval_every=15)
+    trainer.run(poison)
+    assert poison.sets_back == 1
+    assert trainer.progress.rate_scale == 0.5
+    assert trainer.progress.step == 60
+    assert trainer.progress.skipped == PERSISTENT
+
+
+def test_hopeless_divergence_is_one_error(corpus: Corpus, tmp_path: Path) -> None:
+    """A training that never gets a finite loss ends with the flags to try, its model unharmed."""
+
+    class Always(Poison):
+        def set_back(self, trainer: Trainer) -> None:  # noqa: ARG002
+            self.sets_back += 1
+
+    trainer = make_trainer(corpus, tmp_path / "run", steps=1000, eval_every=15)
+    with pytest.raises(Diverged, match="--matrix-lr"):
+        trainer.run(Always(range(20, 100_000)))
+    quality = load_model(tmp_path / "run" / "model.safetensors").quality
+    assert quality["step"] == 15
