@@ -32,7 +32,7 @@ from charrnn.model.device import choose_machine
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, export_weights
 from charrnn.text.corpus import read_corpus
-from charrnn.text.scored import Text, read_text
+from charrnn.text.scored import Text, read_text, text_config
 
 PART = 1 << 20  # symbols of one turn of the comparison
 PRECISIONS: tuple[EvaluationPrecision, ...] = ("fp32", "bf16")
@@ -104,7 +104,7 @@ def memory(model: ModelFile, path: Path, precision: EvaluationPrecision, bare: f
         bare: characters a second of a bare pass.
     """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    text = read_text(str(path), model)
+    text = read_text(str(path), model.tokenizer, text_config(model.corpus, model.tokenizer))
     evaluator = Evaluator(model, EvaluationConfig(streams=STREAMS, precision=precision, device="cpu"))
     began = time.perf_counter()
     score = evaluator.score(text)
@@ -164,7 +164,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         long = Path(folder, "text")
         write_repeated(Path(arguments.text), long, arguments.megabytes * 10**6)
-        rows, bares = speed(model, read_text(arguments.text, model), arguments.repeats)
+        config = text_config(model.corpus, model.tokenizer)
+        rows, bares = speed(
+            model,
+            read_text(arguments.text, model.tokenizer, config),
+            arguments.repeats,
+        )
         print(table(["arithmetic", "evaluate, char/s", "bare pass, char/s", "ratio"], rows) + "\n")
         if arguments.megabytes:
             whole = [memory(model, long, precision, bares[precision]) for precision in PRECISIONS]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import CorpusConfig
-from charrnn.runs import LOG_FILE
+from charrnn.files import LOG_FILE
 from charrnn.text.corpus import read_corpus
 
 PEAK = """

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import machine, table
-from charrnn.model.file import MODEL_FILE, load_model
-from charrnn.runs import LOG_FILE
+from charrnn.files import LOG_FILE, MODEL_FILE
+from charrnn.model.file import load_model
 from charrnn.training.choices import SIZES
 
 

@@ -8,12 +8,10 @@ import os
 from pathlib import Path
 
 from charrnn.errors import ModelFileError, RunError
-from charrnn.model.file import MODEL_FILE, PART, STATE_FILE
+from charrnn.files import CACHED_IDS, LOG_FILE, MODEL_FILE, PART, STATE_FILE
 
 RUNS = Path("runs")
-LOG_FILE = "log.jsonl"
 OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
-CACHED = "ids-{}.npy"  # a large text's ids, beside the run, after the key of what they encode
 BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
@@ -75,7 +73,7 @@ def refuse_occupied(directory: Path) -> None:
 
 
 def _is_cache(path: Path) -> bool:
-    return fnmatch.fnmatch(path.name.removesuffix(PART), CACHED.format("*"))
+    return fnmatch.fnmatch(path.name.removesuffix(PART), CACHED_IDS.format("*"))
 
 
 def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> None:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-import charrnn.api
-import charrnn.cli.interactive
-import charrnn.cli.output
-import charrnn.cli.prompt
-import charrnn.sampling.novelty
 from charrnn.api import Model
 from charrnn.errors import ConfigError, ModelFileError
 from tests.conftest import Charrnn, random_model
-
-
-@pytest.mark.parametrize(
-    "module",
-    [charrnn.api, charrnn.sampling.novelty, charrnn.cli.output, charrnn.cli.prompt, charrnn.cli.interactive],
-    ids=lambda module: str(module.__name__),
-)
-def test_examples_in_docstrings_are_true(module: ModuleType) -> None:
-    """Every example in these modules' docstrings gives what it shows."""
-    result = doctest.testmod(module, extraglobs={"model": Model(random_model())})
-    assert result.failed == 0
-    assert result.attempted > 0
 
 
 def test_importing_charrnn_imports_nothing_heavy() -> None:

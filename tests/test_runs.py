@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import ModelFileError, RunError
-from charrnn.runs import LOG_FILE, OURS, find_model, prepare_run, run_name
+from charrnn.files import LOG_FILE
+from charrnn.runs import OURS, find_model, prepare_run, run_name
 from tests.conftest import ModelWriter
 
 

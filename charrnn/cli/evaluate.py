@@ -113,12 +113,13 @@ def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
 
 def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -> Iterator[Text]:
     """The texts to score, one after the other; without a name, the model's validation split."""
-    from charrnn.text.scored import read_text, validation_text
+    from charrnn.text.recorded import recorded_split
+    from charrnn.text.scored import read_text, text_config
 
     if not names:
-        yield validation_text(model)
+        yield recorded_split(model.corpus, model.tokenizer, "validation")
     for name in names:
-        yield read_text(name, model, encoding)
+        yield read_text(name, model.tokenizer, text_config(model.corpus, model.tokenizer, encoding))
 
 
 @dataclasses.dataclass
@@ -135,10 +136,13 @@ class Job:
 
     def learn(self, options: dict[str, Any], on_piece: Callable[[int], None]) -> Text:
         """Prepares what needs a training text, and returns that text."""
-        from charrnn.text.scored import read_text, training_text
+        from charrnn.text.recorded import recorded_split
 
-        train = options["train"]
-        text = read_text(train, self.model, options["encoding"]) if train else training_text(self.model)
+        model = self.model
+        if options["train"]:
+            (text,) = read_texts((options["train"],), model, options["encoding"])
+        else:
+            text = recorded_split(model.corpus, model.tokenizer, "training")
         if options["baselines"]:
             from charrnn.evaluation.baselines import Baselines
 
@@ -163,7 +167,7 @@ class Job:
     def write_lines(self, texts: Iterator[Text]) -> Iterator[Row]:
         """Prints a row for each line, numbered through all texts as ``cat -n`` would; yields the sums."""
         from charrnn.cli.report import LINE_HEADER, Row, line_rows
-        from charrnn.evaluation.evaluator import sum_of
+        from charrnn.evaluation.measure import sum_of
 
         first = 1
         for text in texts:

@@ -13,7 +13,8 @@ from charrnn.errors import CharrnnError
 from charrnn.model.file import ModelFile
 from charrnn.model.network import export_weights
 from charrnn.sampling.writer import Author, Writing
-from charrnn.training.trainer import Listener, Report, Trainer
+from charrnn.training.listener import Listener, Report
+from charrnn.training.trainer import Trainer
 
 SAMPLE_LENGTH = 240  # characters: three lines of a terminal
 

@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from charrnn.cli.output import note
-from charrnn.training.trainer import Listener, Report, Trainer
+from charrnn.training.listener import Listener, Report
+from charrnn.training.trainer import Trainer
 
 LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.2

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.evaluation.evaluator import Score, line_scores, total
+from charrnn.evaluation.measure import Score, line_scores, total
 from charrnn.text.scored import Text
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def print_heatmap(found: Surprise, choice: str) -> None:
     """The shaded text and its legend on stdout, line by line."""
     from rich.console import Console
 
-    from charrnn.evaluation.surprise import terminal_legend, terminal_lines
+    from charrnn.cli.heatmap import terminal_legend, terminal_lines
 
     color = wants_color(choice)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -205,7 +205,7 @@ def write_page(file: Path, found: Surprise, title: str, model: str) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    from charrnn.evaluation.surprise import page
-    from charrnn.model.file import write_atomically
+    from charrnn.files import write_atomically
+    from charrnn.pages.heatmap import page
 
     write_atomically(file, page(found, title, model).encode("utf-8", "replace"))

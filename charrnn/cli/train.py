@@ -28,7 +28,8 @@ from charrnn.config import (
 )
 
 if TYPE_CHECKING:
-    from charrnn.training.trainer import Listener, Trainer
+    from charrnn.training.listener import Listener
+    from charrnn.training.trainer import Trainer
 
 
 @click.command()
@@ -219,7 +220,7 @@ def describe(trainer: Trainer) -> str:
 
 def result_lines(trainer: Trainer) -> list[str]:
     """Where the model is, how good it is, and how to use it."""
-    from charrnn.model.file import MODEL_FILE
+    from charrnn.files import MODEL_FILE
     from charrnn.runs import run_name
 
     path = trainer.directory / MODEL_FILE

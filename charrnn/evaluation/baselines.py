@@ -23,7 +23,7 @@ from typing import Protocol
 import numpy as np
 
 from charrnn.errors import CorpusError
-from charrnn.evaluation.evaluator import Score, unknown_nats
+from charrnn.evaluation.measure import Score, unknown_nats
 from charrnn.evaluation.ngram import HIGHEST, NGrams
 from charrnn.text.scored import Text
 

@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
-from charrnn.evaluation.evaluator import Score, unknown_nats
+from charrnn.evaluation.measure import Score, unknown_nats
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, build_model, detach
 from charrnn.system import available_cores

@@ -1,33 +1,20 @@
-"""What surprised a model: a text shaded by the bits that each character cost.
-
-Eight shades from 0 bits to 8 and more, from pale to dark red; a character that the vocabulary lacks is blue.
-In a terminal without colour a digit under each character says its bits, 9 for nine and more.
-The HTML file is complete in itself: the text, its style, its figures and the few lines of script that show,
-over a character, what the model expected there. ``#c17`` after its address shows this for character 17.
-"""
+"""What surprised a model: the bits that each character of a text cost, and what was expected there."""
 
 from __future__ import annotations
 
 import dataclasses
-import html
-import json
 import math
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import EvaluationConfig
-from charrnn.evaluation.evaluator import Floats, Score, resets, unknown_nats
+from charrnn.evaluation.evaluator import resets
+from charrnn.evaluation.measure import Floats, Score, unknown_nats
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
 from charrnn.text.scored import Text
 
-# Backgrounds from 0 bits to 8 and more; every one of them leaves its foreground readable (contrast 4.5).
-SHADES = ("#fff5f0", "#fee0d2", "#fcbba1", "#fc9272", "#fb6a4a", "#ef3b2c", "#cb181d", "#67000d")
-INK = ("#000000",) * 6 + ("#ffffff",) * 2
-UNKNOWN = "#2166ac"
 TOP = 5
 LONGEST = 100_000  # characters of one page: more than this no browser shows with pleasure
 
@@ -142,109 +129,3 @@ def _read(
         scores[index], ids[index], top[index] = logits[id], best, np.exp(logits[best])
         previous = id
     return scores, ids, top
-
-
-def shade(bits: float) -> int:
-    """Which of the shades so many bits have."""
-    return max(0, min(len(SHADES) - 1, int(bits)))
-
-
-# -- the terminal ------------------------------------------------------------------------------------------
-
-
-def terminal_lines(found: Surprise, *, color: bool, width: int | None = None) -> Iterator[Any]:
-    """The text as rich Texts, one for each line: shaded, or with the bits as digits below.
-
-    Args:
-        found: what ``surprise`` found.
-        color: whether there are colours.
-        width: cells after which a line is broken; None for no such limit.
-    """
-    from rich.text import Text as Line
-
-    line, digits = Line(), ""
-    for character, bits, known in zip(found.characters, found.bits, found.known, strict=True):
-        if width and line.cell_len >= width:
-            yield from (line,) if color else (line, Line(digits))
-            line, digits = Line(), ""
-        # Control characters would be obeyed, and some others have no width: both are shown by name.
-        cell = " " if character == "\n" else character if character.isprintable() else shown(character)
-        style = f"{INK[shade(bits)]} on {SHADES[shade(bits)]}" if known else f"#ffffff on {UNKNOWN}"
-        before = line.cell_len
-        line.append(cell, style if color else "")
-        digits += (str(min(9, round(float(bits)))) if known else "?").ljust(line.cell_len - before)
-        if character == "\n":
-            yield from (line,) if color else (line, Line(digits))
-            line, digits = Line(), ""
-    if digits:
-        yield from (line,) if color else (line, Line(digits))
-
-
-def terminal_legend(*, color: bool) -> Any:
-    """What the shades, or the digits, mean."""
-    from rich.text import Text as Line
-
-    if not color:
-        return Line("below each character: its bits, 9 for more, ? where the vocabulary lacks it")
-    line = Line("bits  ")
-    for index, background in enumerate(SHADES):
-        line.append(f" {_range(index)} ", f"{INK[index]} on {background}")
-    line.append(" unknown ", f"#ffffff on {UNKNOWN}")
-    return line
-
-
-def _range(index: int) -> str:
-    return f"{index}-{index + 1}" if index < len(SHADES) - 1 else f"{index}+"
-
-
-# -- the page ----------------------------------------------------------------------------------------------
-
-
-def page(found: Surprise, title: str, model: str) -> str:
-    """One self-contained HTML page: the shaded text, a legend, and the expectations under the pointer.
-
-    Args:
-        found: what ``surprise`` found.
-        title: the text's name.
-        model: the model's name.
-    """
-    from charrnn.pages.heatmap import PAGE
-
-    score = found.score
-    facts = (
-        f"{model}: {score.characters:,} characters, {score.unknown:,} unknown, "
-        f"{score.bits_per_character:.4f} bits/char, perplexity {score.perplexity:.4f}"
-    )
-    figures = {
-        "symbols": found.symbols,
-        "bits": [round(float(b), 2) for b in found.bits],
-        "ids": found.top_ids.tolist(),
-        "top": np.round(found.top * 100, 1).astype(np.float64).round(1).tolist(),
-    }
-    # "<" would end the script element where the text holds "</script>"
-    data = json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c")
-    parts = {
-        "TITLE": html.escape(title),
-        "FACTS": html.escape(facts),
-        "STYLE": "".join(
-            f".b{index}{{background:{background};color:{INK[index]}}}"
-            for index, background in enumerate(SHADES)
-        )
-        + f".u{{background:{UNKNOWN};color:#fff}}",
-        "LEGEND": "".join(f'<b class="b{i}">{_range(i)}</b>' for i in range(len(SHADES)))
-        + '<b class="u">not in the vocabulary</b>',
-        "TEXT": "".join(_spans(found)),
-        "DATA": data,
-    }
-    return "".join(parts.get(part, part) for part in PAGE.split("%%"))
-
-
-def _spans(found: Surprise) -> Iterator[str]:
-    """An element for each character, in order."""
-    for character, bits, known in zip(found.characters, found.bits, found.known, strict=True):
-        style = f"b{shade(bits)}" if known else "u"
-        if character == "\n":
-            yield f'<i class="{style}">↵</i>\n'
-        else:
-            visible = character if character.isprintable() or character == "\t" else shown(character)
-            yield f'<i class="{style}">{html.escape(visible)}</i>'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import platform
 import warnings
@@ -12,13 +11,7 @@ import torch
 
 from charrnn.config import Device, Precision
 from charrnn.errors import ConfigError
-from charrnn.system import available_cores
-
-# Parameters of glibc's mallopt: how much free memory at the heap's end is kept, and from what size on a
-# piece of memory is the system's own, to which it goes back when freed.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT = 1 << 30  # bytes
-KEPT_BY_OLD = 1 << 25  # the most that older versions take for the second
+from charrnn.system import available_cores, keep_freed_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,24 +52,12 @@ def choose_machine(device: Device, precision: Precision, threads: int | None = N
         ConfigError: the device, or bfloat16 on it, is not to be had.
     """
     torch.set_num_threads(threads or available_cores())
-    _keep_freed_memory()
+    keep_freed_memory()
     chosen = torch.device(_choose_device(device))
     fast = _bf16_pays(chosen)
     if precision == "bf16" and not fast:
         raise ConfigError(f"--precision bf16: this {chosen.type} has no fast bfloat16; use --precision fp32")
     return Machine(chosen, bf16=fast and precision != "fp32")
-
-
-def _keep_freed_memory() -> None:
-    """Has the C library keep what a step frees for the next step, where it is glibc.
-
-    Left alone, it gives the tens of megabytes of activations back to the system after every step, which
-    hands them out again page by page, in zeros: a third of the time of a step.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, KEPT)
-        mallopt(M_MMAP_THRESHOLD, KEPT) or mallopt(M_MMAP_THRESHOLD, KEPT_BY_OLD)
 
 
 def _choose_device(device: Device) -> str:

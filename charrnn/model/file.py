@@ -7,10 +7,8 @@ renamed over it: whoever is killed at whatever moment leaves the old file or the
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,12 +20,10 @@ from safetensors.numpy import save as serialize
 
 from charrnn.config import ModelConfig, from_mapping
 from charrnn.errors import ConfigError, ModelFileError
+from charrnn.files import write_atomically
 from charrnn.text.tokenizer import Tokenizer, tokenizer_from
 
 FORMAT = 1
-MODEL_FILE = "model.safetensors"
-STATE_FILE = "state.safetensors"
-PART = ".part"  # what a file is called until it is whole
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -172,31 +168,6 @@ def _write(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     # One metadata key, sorted JSON: equal contents are equal bytes.
     header = {"charrnn": json.dumps(metadata, sort_keys=True)}
     write_atomically(path, serialize(tensors, header))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Puts ``data`` at ``path``, whole or not at all, through a file beside it.
-
-    The name beside it is always the same, so that whatever a kill leaves there is overwritten next time.
-    """
-    beside = path.with_name(path.name + PART)
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException as error:
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk says nothing of where
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must reach the disk
-    finally:
-        os.close(folder)
 
 
 def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:

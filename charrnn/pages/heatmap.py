@@ -1,76 +1,80 @@
-"""The frame of the heatmap's HTML page; ``charrnn.evaluation.surprise.page`` fills what stands between %%."""
+"""The heat map: a page that shades a text by the bits that each character cost.
 
-PAGE = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>%%TITLE%% - what surprised the model</title>
-<style>
-body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; background: #fff; color: #222;
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.2rem; margin: 0; }
-p { margin: .3rem 0; }
-#legend b { display: inline-block; padding: .1rem .6rem; font-weight: normal; }
-#text { font: 15px/1.6 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
-#text i { font-style: normal; }
-#text i:hover, #text i.at { outline: 2px solid #000; }
-#tip { position: fixed; display: none; background: #fff; border: 1px solid #666; padding: .4rem .6rem;
-  box-shadow: 0 2px 8px #0004; font-size: 14px; pointer-events: none; z-index: 1; }
-#tip table { border-collapse: collapse; }
-#tip td { padding: 0 .6rem 0 0; font-family: ui-monospace, monospace; }
-#tip td + td { text-align: right; }
-#tip tr.hit { font-weight: bold; background: #d9f0d3; }
-%%STYLE%%
-</style>
-</head>
-<body>
-<h1>%%TITLE%%</h1>
-<p>%%FACTS%%</p>
-<p id="legend">bits a character: %%LEGEND%%</p>
-<p>Point at a character to see what the model expected there.</p>
-<pre id="text">%%TEXT%%</pre>
-<div id="tip" role="tooltip"></div>
-<script>
-"use strict";
-const figures = %%DATA%%;
-const cells = document.getElementById("text").querySelectorAll("i");
-const tip = document.getElementById("tip");
-cells.forEach((cell, index) => { cell.n = index; });
-function show(cell) {
-  const n = cell.n, table = document.createElement("table");
-  const head = document.createElement("div");
-  head.textContent = cell.textContent + "  " + figures.bits[n].toFixed(2) + " bits";
-  figures.ids[n].forEach((id, rank) => {
-    if (figures.top[n][0] === 0) return; // after the last character that was read
-    const row = table.insertRow(), symbol = figures.symbols[id];
-    row.insertCell().textContent = symbol;
-    row.insertCell().textContent = figures.top[n][rank].toFixed(1) + " %";
-    const read = {" ": "␣", "\\t": "⇥"}[cell.textContent] || cell.textContent;
-    if (symbol === read) row.className = "hit";
-  });
-  tip.replaceChildren(head, table);
-  tip.style.display = "block";
-  const box = cell.getBoundingClientRect(), width = tip.offsetWidth, height = tip.offsetHeight;
-  tip.style.left = Math.max(0, Math.min(box.left, innerWidth - width - 8)) + "px";
-  tip.style.top = (box.bottom + height + 8 < innerHeight ? box.bottom + 4 : box.top - height - 4) + "px";
-}
-document.getElementById("text").addEventListener("mouseover", event => {
-  if (event.target.tagName === "I") show(event.target); else tip.style.display = "none";
-});
-document.getElementById("text").addEventListener("mouseleave", () => { tip.style.display = "none"; });
-function follow() {
-  const cell = cells[Number(location.hash.slice(2))];
-  if (!location.hash.startsWith("#c") || !cell) return;
-  document.querySelectorAll("i.at").forEach(old => old.classList.remove("at"));
-  cell.classList.add("at");
-  cell.scrollIntoView({block: "center"});
-  show(cell);
-}
-addEventListener("hashchange", follow);
-follow();
-</script>
-</body>
-</html>
+Eight shades from 0 bits to 8 and more, from pale to dark red; a character that the vocabulary lacks is blue.
+The page is complete in itself: the text, its style, its figures and the few lines of script that show, over a
+character, what the model expected there. ``#c17`` after its address shows this for character 17.
 """
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator
+
+import numpy as np
+
+from charrnn.evaluation.surprise import Surprise, shown
+from charrnn.pages.template import template
+
+# Backgrounds from 0 bits to 8 and more; every one of them leaves its foreground readable (contrast 4.5).
+SHADES = ("#fff5f0", "#fee0d2", "#fcbba1", "#fc9272", "#fb6a4a", "#ef3b2c", "#cb181d", "#67000d")
+INK = ("#000000",) * 6 + ("#ffffff",) * 2
+UNKNOWN = "#2166ac"
+
+
+def shade(bits: float) -> int:
+    """Which of the shades so many bits have."""
+    return max(0, min(len(SHADES) - 1, int(bits)))
+
+
+def range_of(index: int) -> str:
+    """The bits that a shade stands for, as a legend says them."""
+    return f"{index}-{index + 1}" if index < len(SHADES) - 1 else f"{index}+"
+
+
+def page(found: Surprise, title: str, model: str) -> str:
+    """One self-contained HTML page: the shaded text, a legend, and the expectations under the pointer.
+
+    Args:
+        found: what ``surprise`` found.
+        title: the text's name.
+        model: the model's name.
+    """
+    score = found.score
+    facts = (
+        f"{model}: {score.characters:,} characters, {score.unknown:,} unknown, "
+        f"{score.bits_per_character:.4f} bits/char, perplexity {score.perplexity:.4f}"
+    )
+    figures = {
+        "symbols": found.symbols,
+        "bits": [round(float(b), 2) for b in found.bits],
+        "ids": found.top_ids.tolist(),
+        "top": np.round(found.top * 100, 1).astype(np.float64).round(1).tolist(),
+    }
+    # "<" would end the script element where the text holds "</script>"
+    data = json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c")
+    parts = {
+        "TITLE": html.escape(title),
+        "FACTS": html.escape(facts),
+        "STYLE": "".join(
+            f".b{index}{{background:{background};color:{INK[index]}}}"
+            for index, background in enumerate(SHADES)
+        )
+        + f".u{{background:{UNKNOWN};color:#fff}}",
+        "LEGEND": "".join(f'<b class="b{i}">{range_of(i)}</b>' for i in range(len(SHADES)))
+        + '<b class="u">not in the vocabulary</b>',
+        "TEXT": "".join(_spans(found)),
+        "DATA": data,
+    }
+    return "".join(parts.get(part, part) for part in template("heatmap.html").split("%%"))
+
+
+def _spans(found: Surprise) -> Iterator[str]:
+    """An element for each character, in order."""
+    for character, bits, known in zip(found.characters, found.bits, found.known, strict=True):
+        style = f"b{shade(bits)}" if known else "u"
+        if character == "\n":
+            yield f'<i class="{style}">↵</i>\n'
+        else:
+            visible = character if character.isprintable() or character == "\t" else shown(character)
+            yield f'<i class="{style}">{html.escape(visible)}</i>'

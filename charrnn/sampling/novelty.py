@@ -8,18 +8,13 @@ hash finds is compared again character by character: nothing here is only probab
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import CorpusConfig, from_mapping
-from charrnn.errors import CharrnnError, CorpusError
 from charrnn.model.file import ModelFile
-from charrnn.text.tokenizer import Ids, Tokenizer, code_points
-
-if TYPE_CHECKING:
-    from charrnn.text.corpus import Corpus
+from charrnn.text.tokenizer import code_points
 
 Hashes = NDArray[np.uint64]
 
@@ -27,49 +22,21 @@ BASE = 0x9E3779B97F4A7C15  # odd, hence with an inverse modulo 2^64
 BASE_INVERSE = pow(BASE, -1, 1 << 64)
 
 
-def symbols_of(tokenizer: Tokenizer, ids: Ids | list[int]) -> str:
-    """Ids as a str of one character a symbol.
-
-    >>> from charrnn.text.tokenizer import ByteTokenizer
-    >>> symbols_of(ByteTokenizer(), [195, 169])
-    'Ã©'
-    """
-    return tokenizer.decode(ids) if tokenizer.kind == "char" else bytes(list(ids)).decode("latin-1")
-
-
 def training_text(model: ModelFile, against: Sequence[str] = ()) -> str:
     """The text that the model learnt, whole, as symbols; or, with ``against``, the text of those files.
 
     Raises:
-        CharrnnError: the recorded text is not where it was, or is another one by its sha256.
-        CorpusError: a file of ``against`` cannot be read.
+        CorpusError: the recorded text is not where it was, or is another one by its sha256; or a file of
+            ``against`` cannot be read.
     """
-    from charrnn.text.corpus import read_corpus  # here, because sampling without it starts faster
+    # Here, because sampling without it starts faster.
+    from charrnn.text.corpus import read_corpus
+    from charrnn.text.recorded import as_symbols, whole_text
 
     config = from_mapping(CorpusConfig, model.corpus | {"tokenizer": model.tokenizer.kind, "lines": False})
     if against:
-        return _symbols(read_corpus(against, config))
-    paths = model.corpus.get("paths", [])
-    if not paths or "-" in paths:
-        where = "from stdin" if paths else "from nowhere that the model file names"
-        raise CharrnnError(f"the training text came {where}; name it with --against FILE")
-    try:
-        corpus = read_corpus(paths, config)
-    except CorpusError as error:
-        raise CharrnnError(f"the training text: {error}; name it with --against FILE") from None
-    if corpus.sha256 != model.corpus["sha256"]:
-        raise CharrnnError(
-            f"{', '.join(paths)}: not the text that was learnt (sha256 {model.corpus['sha256'][:12]}, "
-            f"found {corpus.sha256[:12]}); name that one with --against FILE"
-        )
-    return _symbols(corpus)
-
-
-def _symbols(corpus: Corpus) -> str:
-    # A table of code points: joining a million characters one by one takes ten times longer.
-    known = list(range(corpus.tokenizer.size))
-    table = code_points(symbols_of(corpus.tokenizer, known))
-    return table[corpus.ids].tobytes().decode("utf-32-le", "surrogatepass")
+        return as_symbols(read_corpus(against, config))
+    return whole_text(model.corpus, config)
 
 
 def lines_of(text: str) -> frozenset[str]:

@@ -18,9 +18,9 @@ from charrnn.config import SamplingConfig
 from charrnn.errors import ConfigError
 from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import ModelFile
-from charrnn.sampling.novelty import SpanIndex, symbols_of
+from charrnn.sampling.novelty import SpanIndex
 from charrnn.sampling.sampler import Floats, Sampler, log_probabilities
-from charrnn.text.tokenizer import Ids, Tokenizer
+from charrnn.text.tokenizer import Ids, Tokenizer, symbols_of
 
 FLUSH_SECONDS = 0.02  # faster than an eye sees, and rare enough to cost nothing
 

@@ -12,22 +12,18 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
-from charrnn.model.file import PART
-from charrnn.runs import CACHED
 from charrnn.text.items import split_items
 from charrnn.text.sources import OPENERS, as_utf8, find_sources, read_sources
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter, id_dtype
-
-IN_MEMORY = 64 << 20  # bytes of ids beyond which they live in a mapped file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,19 +168,20 @@ def _keep(
 ) -> tuple[Ids, Path | None]:
     """The pieces as one array: in memory, mapped from a temporary file, or from one beside the run."""
     dtype = id_dtype(255 if tokenizer.kind == "byte" else tokenizer.size)
-    if scan.characters * dtype.itemsize <= IN_MEMORY:
-        return np.concatenate([*pieces, np.empty(0, dtype)]), None
-    if directory is None:
-        return _mapped(pieces, dtype), None
+    if directory is None or scan.characters * dtype.itemsize <= files.IN_MEMORY:
+        ids = files.SpilledArray(dtype)
+        for piece in pieces:
+            ids.add(piece)
+        return ids.finish(), None
     encoding = json.dumps([scan.hash.hexdigest(), tokenizer.describe()], sort_keys=True)
     key = hashlib.sha256(encoding.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    path = directory / CACHED.format(key)
+    path = directory / files.CACHED_IDS.format(key)
     if not path.exists():
         _write_cache(path, pieces, scan.characters, dtype)
     if not path.exists():
         return np.empty(0, dtype), None  # the text changed, which the number of ids tells
-    ids: Ids = np.load(path, mmap_mode="r")
-    return ids, path
+    mapped: Ids = np.load(path, mmap_mode="r")
+    return mapped, path
 
 
 def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[Any]) -> None:
@@ -194,7 +191,7 @@ def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[
         CorpusError: as raised by the pieces.
         OSError: there is no room, naming the file.
     """
-    part = Path(f"{path}{PART}")
+    part = Path(f"{path}{files.PART}")
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
     written = 0
     try:
@@ -214,24 +211,6 @@ def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[
         if not path.exists():
             with contextlib.suppress(OSError):
                 path.parent.rmdir()  # as it was found: not there, or not empty
-
-
-def _mapped(pieces: Iterable[Ids], dtype: np.dtype[Any]) -> Ids:
-    """The pieces joined in a temporary file without a name, mapped.
-
-    They are written, not stored through the map, whose touched pages would count as this process's memory.
-
-    Raises:
-        OSError: there is no room, naming the directory of temporary files.
-    """
-    try:
-        with tempfile.TemporaryFile(prefix="charrnn-ids-") as file:
-            for piece in pieces:
-                file.write(piece.tobytes())
-            file.flush()
-            return np.memmap(file, dtype, "r")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
 
 
 def _ids_of(chunk: str | bytes, tokenizer: Tokenizer, names: str) -> Ids:

@@ -183,6 +183,15 @@ class ByteTokenizer:
         return {"kind": self.kind}
 
 
+def symbols_of(tokenizer: Tokenizer, ids: Ids | list[int]) -> str:
+    """Ids as a str of one character a symbol.
+
+    >>> symbols_of(ByteTokenizer(), [195, 169])
+    'Ã©'
+    """
+    return tokenizer.decode(ids) if tokenizer.kind == "char" else bytes(list(ids)).decode("latin-1")
+
+
 def tokenizer_from(description: dict[str, Any]) -> Tokenizer:
     """The tokenizer that a model file describes.
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
 from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.files import STATE_FILE
 from charrnn.model.device import choose_machine
-from charrnn.model.file import STATE_FILE, ModelFile, load_model
+from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import RUNS, prepare_run, refuse_occupied
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.tokenizer import tokenizer_from

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from charrnn.config import ModelConfig, Precision, TrainingConfig, from_mapping
 from charrnn.errors import ModelFileError, RunError
-from charrnn.model.file import STATE_FILE, Tensors, load_state, save_state, write_atomically
+from charrnn.files import LOG_FILE, STATE_FILE, write_atomically
+from charrnn.model.file import Tensors, load_state, save_state
 from charrnn.model.network import parameters_by_name
-from charrnn.runs import LOG_FILE
 from charrnn.training.schedule import Progress
 
 if TYPE_CHECKING:

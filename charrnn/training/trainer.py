@@ -20,15 +20,16 @@ from torch import Tensor
 from charrnn.config import CADENCE, ModelConfig, TrainingConfig
 from charrnn.errors import CharrnnError
 from charrnn.evaluation.torch_scorer import line_pieces, score_pieces
+from charrnn.files import LOG_FILE, MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
-from charrnn.model.file import MODEL_FILE, STATE_FILE, ModelFile, save_model
+from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import CharRNN, State, detach, export_weights
-from charrnn.runs import LOG_FILE
 from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items
 from charrnn.training.batches import ItemBatches, Streams, fit_shape
-from charrnn.training.optimizer import build_optimizers, clip_gradients, rate_at, update
-from charrnn.training.schedule import Plan, Progress
+from charrnn.training.listener import Listener, Report
+from charrnn.training.optimizer import build_optimizers, clip_gradients, update
+from charrnn.training.schedule import Plan, Progress, rate_at
 from charrnn.training.state import load_training, restore_training, save_training
 from charrnn.training.transfer import Transfer
 
@@ -44,41 +45,6 @@ class Interrupted(Exception):
 
 class Diverged(CharrnnError):
     """The loss is no longer a number."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """One evaluation, as it stands in log.jsonl; losses in nats a character."""
-
-    step: int
-    epoch: float
-    characters: int
-    seconds: float
-    train_loss: float
-    val_loss: float | None
-    bits_per_character: float | None
-    lr: float
-    gradient_norm: float
-    characters_per_second: float
-
-
-class Listener:
-    """Who watches a training: nobody, unless a subclass shows something."""
-
-    def stepped(self, trainer: Trainer) -> None:
-        """Called after every step."""
-
-    def evaluated(self, report: Report) -> None:
-        """Called after every evaluation."""
-
-    def set_back(self, trainer: Trainer) -> None:
-        """Called when losses that were not finite made the training go back to its last saved state."""
-
-    def evaluating(self, share: float) -> None:
-        """Called while an evaluation runs, with the share that is done."""
-
-    def close(self) -> None:
-        """Called by whoever made it, when the training is over or stopped."""
 
 
 class Trainer:

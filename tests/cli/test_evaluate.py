@@ -15,7 +15,7 @@ import pytest
 from charrnn.cli.report import wants_color
 from charrnn.evaluation.evaluator import Evaluator, score_text
 from charrnn.model.file import load_model, save_model
-from charrnn.text.scored import validation_text
+from charrnn.text.recorded import recorded_split
 from tests.conftest import PLAY, Charrnn, ModelWriter, Result, environment, random_model
 
 COLUMNS = [
@@ -88,7 +88,11 @@ def test_validation_split(charrnn: Charrnn, trained: Path) -> None:
     result = json.loads(charrnn("evaluate", "-m", trained, "--json").out)
     (row,) = result["results"]
     assert result["model"] == str(trained / "model.safetensors")
-    assert row["characters"] == model.quality["characters"] == validation_text(model).characters
+    assert (
+        row["characters"]
+        == model.quality["characters"]
+        == recorded_split(model.corpus, model.tokenizer, "validation").characters
+    )
     assert row["nats_per_character"] == pytest.approx(model.quality["nats_per_character"], abs=1e-3)
 
 
@@ -353,7 +357,7 @@ def test_patience(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from charrnn.text.scored import text_of
 
     model = load_model(trained / "model.safetensors")
-    evaluator, text = Evaluator(model), text_of(model, PLAY.read_text()[:3000])
+    evaluator, text = Evaluator(model), text_of(PLAY.read_text()[:3000], model.tokenizer)
     by_numpy = evaluator.score(text)
     assert evaluator.used == "numpy fp32 x1"
     monkeypatch.setattr("charrnn.evaluation.evaluator.PATIENCE", 0.0)

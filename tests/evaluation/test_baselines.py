@@ -11,7 +11,7 @@ import pytest
 
 from charrnn.errors import CorpusError
 from charrnn.evaluation.baselines import Baselines
-from charrnn.evaluation.evaluator import Score, unknown_nats
+from charrnn.evaluation.measure import Score, unknown_nats
 from charrnn.model.file import ModelFile
 from charrnn.text.scored import text_of
 from tests.conftest import random_model
@@ -22,7 +22,7 @@ MODEL = random_model(vocabulary="abc", hidden=2)
 
 def baselines(train: str, text: str, model: ModelFile = MODEL) -> dict[str, Score]:
     """Every baseline's score, by name."""
-    return dict(Baselines(text_of(model, train)).scores(text_of(model, text)))
+    return dict(Baselines(text_of(train, model.tokenizer)).scores(text_of(text, model.tokenizer)))
 
 
 def test_names() -> None:
@@ -74,7 +74,7 @@ def test_compressors() -> None:
 def test_unknown_characters_are_charged() -> None:
     """Unknown characters cost a baseline what they cost the model, and are counted."""
     known, mixed = baselines("abcabc", "abca"), baselines("abcabc", "abéca")
-    charge = unknown_nats(text_of(MODEL, "abéca").unknown, MODEL.tokenizer).sum()
+    charge = unknown_nats(text_of("abéca", MODEL.tokenizer).unknown, MODEL.tokenizer).sum()
     for name in ("uniform", "unigram", "5-gram"):
         assert mixed[name].nats - known[name].nats == pytest.approx(charge, rel=1e-12)
         assert (mixed[name].characters, mixed[name].unknown) == (5, 1)

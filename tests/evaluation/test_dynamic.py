@@ -10,7 +10,8 @@ import pytest
 from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
 from charrnn.evaluation.dynamic import DynamicEvaluator
-from charrnn.evaluation.evaluator import Evaluator, Score, unknown_nats
+from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.measure import Score, unknown_nats
 from charrnn.model.file import ModelFile, load_model
 from charrnn.text.scored import text_of
 from tests.conftest import PLAY, random_model
@@ -33,12 +34,14 @@ def model(trained: Path) -> ModelFile:
 def dynamic(model: ModelFile, text: str, lr: float = 1e-3, decay: float = 0.0) -> Score:
     """The dynamic score of a text."""
     config = EvaluationConfig(dynamic_lr=lr, dynamic_decay=decay)
-    return DynamicEvaluator(model, text_of(model, TRAIN), config).score(text_of(model, text))
+    return DynamicEvaluator(model, text_of(TRAIN, model.tokenizer), config).score(
+        text_of(text, model.tokenizer)
+    )
 
 
 def static(model: ModelFile, text: str) -> Score:
     """The static score of a text."""
-    return Evaluator(model).score(text_of(model, text))
+    return Evaluator(model).score(text_of(text, model.tokenizer))
 
 
 def test_without_steps_it_is_static(model: ModelFile) -> None:
@@ -70,16 +73,16 @@ def test_decay_pulls_back(model: ModelFile) -> None:
 def test_the_model_stays(model: ModelFile) -> None:
     """The model's weights are afterwards what they were, and a second text begins with them."""
     before = {name: weight.copy() for name, weight in model.weights.items()}
-    evaluator = DynamicEvaluator(model, text_of(model, TRAIN), EvaluationConfig(dynamic_lr=1e-2))
-    text = text_of(model, TRAIN[:200])
+    evaluator = DynamicEvaluator(model, text_of(TRAIN, model.tokenizer), EvaluationConfig(dynamic_lr=1e-2))
+    text = text_of(TRAIN[:200], model.tokenizer)
     assert evaluator.score(text) == evaluator.score(text)
     assert all((model.weights[name] == weight).all() for name, weight in before.items())
 
 
 def test_unknown_characters_are_charged(model: ModelFile) -> None:
     """Unknown characters cost what they cost in static evaluation."""
-    plain, text = TRAIN[:100], text_of(model, TRAIN[:50] + "語" + TRAIN[50:100])
-    evaluator = DynamicEvaluator(model, text_of(model, TRAIN))
+    plain, text = TRAIN[:100], text_of(TRAIN[:50] + "語" + TRAIN[50:100], model.tokenizer)
+    evaluator = DynamicEvaluator(model, text_of(TRAIN, model.tokenizer))
     charge = unknown_nats(text.unknown, text.tokenizer).sum()
     assert evaluator.score(text).nats == pytest.approx(
         dynamic(model, plain, 1e-4, 0.001).nats + charge, rel=1e-6
@@ -89,7 +92,7 @@ def test_unknown_characters_are_charged(model: ModelFile) -> None:
 def test_short_training_text() -> None:
     """A training text shorter than a segment is enough; one without a known character is refused."""
     model = random_model(vocabulary="abc", hidden=3)
-    evaluator = DynamicEvaluator(model, text_of(model, "ab"))
-    assert math.isfinite(evaluator.score(text_of(model, "abcabc")).nats)
+    evaluator = DynamicEvaluator(model, text_of("ab", model.tokenizer))
+    assert math.isfinite(evaluator.score(text_of("abcabc", model.tokenizer)).nats)
     with pytest.raises(CorpusError, match="--train"):
-        DynamicEvaluator(model, text_of(model, "é"))
+        DynamicEvaluator(model, text_of("é", model.tokenizer))

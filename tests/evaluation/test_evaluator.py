@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import Cell, EvaluationConfig
-from charrnn.evaluation.evaluator import Evaluator, Score, line_scores, score_text, unknown_nats
+from charrnn.evaluation.evaluator import Evaluator, score_text
+from charrnn.evaluation.measure import Score, line_scores, unknown_nats
 from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import load_model
 from charrnn.text.scored import Text, text_of
@@ -37,14 +38,14 @@ def test_float64(cell: Cell, write_model: ModelWriter, monkeypatch: pytest.Monke
 
     numpy = Evaluator(model)
     monkeypatch.setattr("charrnn.evaluation.evaluator.PATIENCE", math.inf)
-    found = numpy.log_probabilities(text_of(model, text))
+    found = numpy.log_probabilities(text_of(text, model.tokenizer))
     assert numpy.used == "numpy fp32 x1"
     assert abs(found.mean(dtype=np.float64) - expected.mean()) < 1e-5
     assert np.abs(found - expected).max() < 1e-3
 
     monkeypatch.setattr("charrnn.evaluation.evaluator.PATIENCE", 0.0)
     torch = Evaluator(model, EvaluationConfig(streams=1))
-    found = torch.log_probabilities(text_of(model, text))
+    found = torch.log_probabilities(text_of(text, model.tokenizer))
     assert torch.used == "torch fp32 x1"
     assert abs(found.mean(dtype=np.float64) - expected.mean()) < 1e-5
     assert np.abs(found - expected).max() < 1e-3
@@ -103,7 +104,7 @@ def test_reset_lines(seconds: float, make_model: ModelFactory, monkeypatch: pyte
     model = make_model(seed=5)
     lines = ["to be\n", "\n", "or not é to be\n", "é\n", "that"]
     evaluator = Evaluator(model, EvaluationConfig(reset="lines"))
-    found = evaluator.log_probabilities(text_of(model, "".join(lines)))
+    found = evaluator.log_probabilities(text_of("".join(lines), model.tokenizer))
     assert evaluator.used.startswith("numpy" if seconds > 0 else "torch")
     known = np.array([c != "é" for c in "".join(lines)])
     alone = np.concatenate([score_text(model, line) for line in lines])
@@ -113,7 +114,7 @@ def test_reset_lines(seconds: float, make_model: ModelFactory, monkeypatch: pyte
 def test_reset_auto(make_model: ModelFactory) -> None:
     """A model that learnt single lines begins anew at each line unless told otherwise."""
     model = dataclasses.replace(make_model(), corpus={"lines": True})
-    text = text_of(model, "one\ntwo\n")
+    text = text_of("one\ntwo\n", model.tokenizer)
     auto = Evaluator(model).log_probabilities(text)
     assert auto == pytest.approx(
         Evaluator(model, EvaluationConfig(reset="lines")).log_probabilities(text), abs=1e-6
@@ -164,7 +165,7 @@ def test_unknown_symbol(make_model: ModelFactory) -> None:
 def test_sums_agree(unknown: bool, text: str) -> None:
     """The text's figure, its lines' figures and its characters' figures are sums of the same numbers."""
     model = random_model(hidden=4, unknown=unknown)
-    item = text_of(model, text)
+    item = text_of(text, model.tokenizer)
     score = Evaluator(model).score(item)
     assert (score.characters, score.bytes) == (len(text), len(text.encode()))
     assert score.unknown == sum(c in "é語" for c in text)
@@ -180,7 +181,7 @@ def test_sums_agree(unknown: bool, text: str) -> None:
 def test_all_unknown(make_model: ModelFactory) -> None:
     """A text of unknown characters alone has a figure, by NumPy and by torch."""
     model = make_model()
-    text = text_of(model, "語" * 10)
+    text = text_of("語" * 10, model.tokenizer)
     expected = Evaluator(model).score(text)
     assert expected.nats > 10 * math.log(1e6)
     assert Evaluator(model, BY_TORCH).score(text) == expected
@@ -193,7 +194,7 @@ def test_score_text_bytes(make_model: ModelFactory) -> None:
     """A byte model's score of a character is the sum over the character's bytes."""
     model = make_model(vocabulary=None)
     found = score_text(model, "aé語")
-    by_byte = Evaluator(model).log_probabilities(text_of(model, "aé語"))
+    by_byte = Evaluator(model).log_probabilities(text_of("aé語", model.tokenizer))
     assert len(by_byte) == 6
     sums = [by_byte[0], by_byte[1:3].sum(), by_byte[3:].sum()]
     assert found == pytest.approx(sums, rel=1e-6)
@@ -219,7 +220,7 @@ def test_units() -> None:
 @given(text=st.text("ab\né", min_size=1, max_size=40))
 def test_line_ends(text: str) -> None:
     """Lines end after each newline, and at the end of the text where none stands there."""
-    item: Text = text_of(random_model(hidden=2), text)
+    item: Text = text_of(text, random_model(hidden=2).tokenizer)
     expected = np.cumsum([len(line) for line in text.splitlines(keepends=True)])
     assert item.line_ends.tolist() == expected.tolist()
     places = item.place(item.line_ends)
@@ -229,9 +230,9 @@ def test_line_ends(text: str) -> None:
 def test_long_text_on_disk(monkeypatch: pytest.MonkeyPatch, make_model: ModelFactory) -> None:
     """A text beyond the memory for ids is the same text in a mapped file."""
     model = make_model()
-    small = text_of(model, "to bé or not\n" * 50)
-    monkeypatch.setattr("charrnn.text.scored.IN_MEMORY", 64)
-    large = text_of(model, "to bé or not\n" * 50)
+    small = text_of("to bé or not\n" * 50, model.tokenizer)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 64)
+    large = text_of("to bé or not\n" * 50, model.tokenizer)
     assert isinstance(large.ids, np.memmap)
     assert not isinstance(small.ids, np.memmap)
     assert large.ids.tolist() == small.ids.tolist()

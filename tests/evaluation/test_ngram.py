@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from collections import Counter
 from fractions import Fraction
 
@@ -142,11 +140,3 @@ def test_higher_orders_help(play: str) -> None:
     model = NGrams(symbols[:70_000], int(symbols.max()) + 1, start=0, highest=4)
     ((_, scores),) = model.log_probabilities(symbols[70_000:])
     assert (np.diff(scores.mean(axis=1)) > 0.1).all()
-
-
-@pytest.mark.parametrize("name", ["evaluation", "heatmap", "ngram"])
-def test_examples(name: str) -> None:
-    """The examples in the docstrings are true."""
-    result = doctest.testmod(importlib.import_module(f"charrnn.{name}"))
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -24,6 +24,7 @@ from safetensors.numpy import save as serialize
 
 from charrnn.config import Cell, ModelConfig
 from charrnn.errors import CharrnnError, ModelFileError
+from charrnn.files import write_atomically
 from charrnn.model.file import (
     ModelFile,
     expected_shapes,
@@ -31,7 +32,6 @@ from charrnn.model.file import (
     load_state,
     save_model,
     save_state,
-    write_atomically,
 )
 from charrnn.text.tokenizer import CharTokenizer
 from tests.conftest import ModelWriter, random_model
@@ -513,7 +513,7 @@ class FailingFile:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from charrnn.model.file import write_atomically
+from charrnn.files import write_atomically
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

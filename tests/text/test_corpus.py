@@ -219,7 +219,7 @@ def test_large_corpora_are_mapped(file: Path, monkeypatch: pytest.MonkeyPatch) -
     """Beyond the bound, ids live in a mapped file and are the same."""
     file.write_text("to be or not to be")
     in_memory = read(file)
-    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0)
     mapped = read(file)
     assert isinstance(mapped.ids, np.memmap)
     assert not isinstance(in_memory.ids, np.memmap)
@@ -231,7 +231,7 @@ def test_large_corpora_are_kept_beside_the_run(
 ) -> None:
     """With a directory the ids are written there once: a second reading hashes the text and maps them."""
     file.write_text("to be or not to be")
-    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0)
     run = tmp_path / "runs" / "play"
     first = read_corpus([str(file)], CorpusConfig(), directory=run)
     assert first.cache is not None
@@ -250,7 +250,7 @@ def test_kept_ids_are_those_of_the_text(
 ) -> None:
     """Ids that were kept of another text, or with another vocabulary, are not taken for this one's."""
     file.write_text("to be or not to be")
-    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0)
     caches = {read_corpus([str(file)], CorpusConfig(), directory=tmp_path).cache}
     wider = read_corpus([str(file)], CorpusConfig(), CharTokenizer(" Ebenortx"), tmp_path)
     assert text_of(wider) == "to be or not to be"
@@ -265,7 +265,7 @@ def test_what_cannot_be_kept_leaves_nothing(
 ) -> None:
     """Where encoding fails, neither a part of the ids nor a new directory is left."""
     file.write_text("to be")
-    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0)
     run = tmp_path / "run"
     with pytest.raises(CorpusError, match="not the text this vocabulary was made from"):
         read_corpus([str(file)], CorpusConfig(), CharTokenizer(" bot"), run)
@@ -276,7 +276,7 @@ def test_what_cannot_be_kept_leaves_nothing(
 def test_no_room_for_mapped_ids_names_the_directory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk of temporary files is an OSError that names the directory."""
     file.write_text("to be")
-    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0)
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115
     with pytest.raises(OSError, match="No space left on device") as caught:
         read(file)
@@ -453,7 +453,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(
         return chunks(source)
 
     monkeypatch.setattr(Source, "chunks", changing)
-    monkeypatch.setattr(corpus_module, "IN_MEMORY", 0 if kept else 1 << 20)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0 if kept else 1 << 20)
     directory = tmp_path / "run" if kept else None
     with pytest.raises(CorpusError, match="changed while it was read"):
         read_corpus([str(file)], CorpusConfig(), CharTokenizer("abcd"), directory)

@@ -11,7 +11,8 @@ import torch
 
 from charrnn.config import MATRIX_RATES, Cell, ModelConfig, TrainingConfig, default_of
 from charrnn.model.network import CharRNN, parameters_by_name
-from charrnn.training.optimizer import Muon, build_optimizers, clip_gradients, orthogonalize, rate_at, update
+from charrnn.training.optimizer import Muon, build_optimizers, clip_gradients, orthogonalize, update
+from charrnn.training.schedule import rate_at
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 16), (2, 32, 16), (3, 16, 48), (1, 1, 7), (1, 64, 64)])

@@ -17,8 +17,9 @@ import torch
 from charrnn.config import Cell, CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.errors import CharrnnError, ConfigError, ModelFileError, RunError
 from charrnn.model.file import load_model, load_state
+from charrnn.training.listener import Listener, Report
 from charrnn.training.setup import Request, open_training
-from charrnn.training.trainer import Interrupted, Listener, Report, Trainer
+from charrnn.training.trainer import Interrupted, Trainer
 from tests.conftest import TINY, Charrnn, command, environment
 
 TEXT = "".join(
@@ -435,7 +436,7 @@ def test_a_large_text_is_not_encoded_again(
     text: Path, tmp_path: Path, straight: dict[Cell, tuple[bytes, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run whose ids are kept beside it goes on from the map, exactly; lost, they are made anew."""
-    monkeypatch.setattr("charrnn.text.corpus.IN_MEMORY", 0)
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0)
     request = request_for(text, tmp_path / "run")
     train_until(request, Stop(7))
     resumed = dataclasses.replace(request, resume=True)

@@ -14,7 +14,8 @@ from charrnn.model.device import choose_machine
 from charrnn.model.file import load_model
 from charrnn.model.network import parameters_by_name
 from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.training.trainer import PERSISTENT, Diverged, Listener, Trainer
+from charrnn.training.listener import Listener
+from charrnn.training.trainer import PERSISTENT, Diverged, Trainer
 
 TINY = ModelConfig(num_layers=1, hidden_size=12, embedding_size=6, dropout=0.0)
 

@@ -14,22 +14,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from charrnn.cli.heatmap import terminal_legend, terminal_lines
 from charrnn.config import EvaluationConfig
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.surprise import (
-    INK,
-    SHADES,
-    UNKNOWN,
-    Surprise,
-    page,
-    shade,
-    shown,
-    surprise,
-    terminal_legend,
-    terminal_lines,
-)
+from charrnn.evaluation.surprise import Surprise, shown, surprise
 from charrnn.model.engine import Engine
 from charrnn.model.file import load_model
+from charrnn.pages.heatmap import INK, SHADES, UNKNOWN, page, shade
 from charrnn.text.scored import text_of
 from tests.conftest import random_model
 
@@ -39,7 +30,7 @@ TEXT = "To be,\n\tor </script> nót <b>&amp; to be:\x1b[31m\n"
 def found_in(text: str, *, unknown: bool = False) -> Surprise:
     """What a little random model makes of the text."""
     model = random_model(unknown=unknown)
-    return surprise(model, text_of(model, text))
+    return surprise(model, text_of(text, model.tokenizer))
 
 
 def rendered(found: Surprise, *, color: bool, width: int | None = None) -> str:
@@ -59,7 +50,7 @@ def test_bits_are_those_of_evaluation(*, unknown: bool, reset: str) -> None:
     """Each character's bits, and their sum, are what evaluation says, unknown characters included."""
     model = random_model(unknown=unknown)
     config = EvaluationConfig(reset=reset)  # type: ignore[arg-type]
-    text = text_of(model, TEXT)
+    text = text_of(TEXT, model.tokenizer)
     found = surprise(model, text, config)
     scores = Evaluator(model, config).log_probabilities(text)
     assert found.bits * np.log(2) == pytest.approx(-scores, rel=1e-5)
@@ -72,7 +63,7 @@ def test_bits_are_those_of_evaluation(*, unknown: bool, reset: str) -> None:
 def test_top_five() -> None:
     """The five shown are the model's five most probable symbols there, the most probable first."""
     model = random_model()
-    found = surprise(model, text_of(model, "abc"))
+    found = surprise(model, text_of("abc", model.tokenizer))
     logits = Engine(model).stream().read(np.array([model.tokenizer.start, *model.tokenizer.encode("ab")]))
     powers = np.exp(logits.astype(np.float64))
     probabilities = powers / powers.sum(axis=1, keepdims=True)
@@ -92,7 +83,7 @@ def test_unknown_characters_show_what_was_expected() -> None:
 def test_small_vocabulary() -> None:
     """A vocabulary of fewer than five symbols shows them all."""
     model = random_model(vocabulary="ab")
-    found = surprise(model, text_of(model, "ab"))
+    found = surprise(model, text_of("ab", model.tokenizer))
     assert found.top.sum(axis=1) == pytest.approx([1, 1], rel=1e-5)
 
 
@@ -107,7 +98,7 @@ def test_long_texts_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bytes() -> None:
     """Of a byte model each byte is a symbol of its own, shown by its number where it is not ASCII."""
     model = random_model(vocabulary=None)
-    found = surprise(model, text_of(model, "aé"))
+    found = surprise(model, text_of("aé", model.tokenizer))
     assert found.characters == ["a", "\\xc3", "\\xa9"]
     assert found.score.bytes == 3
 
@@ -259,7 +250,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 def test_browser(trained: Path, tmp_path: Path) -> None:
     """A real browser shows the text, and over a character its bits and the model's five guesses."""
     model = load_model(trained / "model.safetensors")
-    text = text_of(model, "The bell is the bell.\n")
+    text = text_of("The bell is the bell.\n", model.tokenizer)
     found = surprise(model, text)
     file = tmp_path / "page.html"
     file.write_text(page(found, "bell", "model"), encoding="utf-8")
