@@ -79,6 +79,8 @@ class SpilledArray:
                 self._file.write(block.tobytes())
             self._file.flush()
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file and self._file.close()  # what is buffered finds no room either
             raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
         self._blocks, self._held = [], 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.api import Model
+from charrnn.api import Model, load
 from charrnn.errors import ConfigError, ModelFileError
 from tests.conftest import Charrnn, random_model
 
@@ -76,7 +76,7 @@ def test_unknown_settings_are_named() -> None:
 def test_a_missing_model_is_named() -> None:
     """Loading what is not there names it."""
     with pytest.raises(ModelFileError, match="no-such-model"):
-        charrnn.api.load("no-such-model")
+        load("no-such-model")
 
 
 def test_score_is_the_evaluations() -> None:
