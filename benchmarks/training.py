@@ -3,9 +3,9 @@
     python -m benchmarks.training TEXT
 
 Every contestant trains the same network (embedding, LSTM, output; of the size that --size names) on the same
-text in the same batches, in a process of its own: what one of them tells the C library or leaves in its
-memory is not the others' business. The plain loop is what a tutorial writes: one ``nn.LSTM`` in float32, with
-oneDNN, Adam, clipping. The slow one calls ``nn.LSTM`` once for every character, as char-rnn.pytorch does.
+text in the same batches, in a process of its own, so that what one of them sets in the C library or leaves
+in memory does not affect the others. The plain loop is what a tutorial writes: one ``nn.LSTM`` in float32,
+with oneDNN, Adam, clipping. The slow one calls ``nn.LSTM`` once a character, as char-rnn.pytorch does.
 
 A second table says where a step's time goes: everything that the trainer does from one step to the next,
 its clock and its listener included, against its calls of forward (with the loss), backward and optimizers.
@@ -16,9 +16,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import itertools
 import multiprocessing
-import os
 import statistics
+import tempfile
 import time
 import unittest.mock
 from collections.abc import Callable
@@ -34,7 +35,9 @@ from charrnn.config import CorpusConfig, ModelConfig, Size, TrainingConfig
 from charrnn.model.device import Machine, choose_machine
 from charrnn.text.corpus import read_corpus
 from charrnn.training.choices import SIZES
-from charrnn.training.trainer import Trainer
+from charrnn.training.listener import Listener
+from charrnn.training.step import TrainingStep, build_step
+from charrnn.training.trainer import Interrupted, Trainer
 
 PLAIN, BY_CHARACTER = "plain nn.LSTM loop (fp32)", "nn.LSTM once a character (fp32)"
 SHARED_STEPS = 100  # whose time is divided into shares
@@ -61,16 +64,15 @@ class PlainNetwork(nn.Module):
         return self.output(hidden), state
 
 
-def plain_step(trainer: Trainer, *, by_character: bool) -> Step:
-    """A step of the plain loop, with the state carried; ``by_character`` calls the LSTM once a character."""
-    streams, vocabulary = trainer.streams, trainer.corpus.tokenizer.size
-    network = PlainNetwork(trainer.model.config, vocabulary)
+def plain_step(ours: TrainingStep, *, by_character: bool) -> Step:
+    """A step of the plain loop on our batches, the state carried; the LSTM called a window or a character."""
+    network = PlainNetwork(ours.model.config, ours.model.output.out_features)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     carried: list[tuple[Tensor, Tensor] | None] = [None]
     steps = iter(range(10**9))
 
     def step() -> None:
-        inputs, targets = streams.window(next(steps))  # (time, batch)
+        inputs, targets = ours.batches.window(next(steps))  # (time, batch)
         state = carried[0]
         if by_character:
             loss = torch.zeros(())
@@ -118,40 +120,58 @@ class Clock:
         return timed
 
 
-def shares(trainer: Trainer, steps: int) -> str:
+class Shares(Listener):
+    """Stops a training after SHARED_STEPS to warm up and SHARED_STEPS whose time it divides.
+
+    Attributes:
+        clock: sums up the parts of the time that are measured by themselves.
+        total: the seconds of the steps that count.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self.clock, self.total = trainer, Clock(), 0.0
+        self._steps, self._began = 0, 0.0
+
+    def stepped(self, _: object) -> None:
+        """Counts a step."""
+        self._steps += 1
+        if self._steps == SHARED_STEPS:
+            self.clock.seconds.clear()
+            self._began = time.perf_counter()
+        elif self._steps == 2 * SHARED_STEPS:
+            self.total = time.perf_counter() - self._began
+            self._trainer.stopping = True
+
+
+def shares(trainer: Trainer) -> str:
     """Of a step's time, what goes into forward, backward, the optimizers and the rest."""
-    clock = Clock()
-    wrap = clock.wrap
+    listener, step = Shares(trainer), trainer.step
+    wrap = listener.clock.wrap
     with unittest.mock.patch.object(Tensor, "backward", wrap("backward", Tensor.backward)):
-        trainer.model.loss = wrap("forward", trainer.model.loss)  # type: ignore[method-assign]
-        for optimizer in trainer.optimizers:
+        step.model.loss = wrap("forward", step.model.loss)  # type: ignore[method-assign]
+        for optimizer in step.optimizers:
             optimizer.step = wrap("optimizers", optimizer.step)  # type: ignore[method-assign]
-        began = time.perf_counter()
-        for _ in range(steps):
-            trainer._timed_step()
-        total = time.perf_counter() - began
-    rest = total - sum(clock.seconds.values())
-    parts = {**clock.seconds, "the rest: windows, clipping, clocks": rest}
-    rows = [[name, f"{1e3 * part / steps:.2f} ms", f"{part / total:.1%}"] for name, part in parts.items()]
+        with contextlib.suppress(Interrupted):
+            trainer.run(listener)
+    total, seconds = listener.total, dict(listener.clock.seconds)
+    parts = {**seconds, "the rest: windows, clipping, clocks": total - sum(seconds.values())}
+    rows = [
+        [name, f"{1e3 * part / SHARED_STEPS:.2f} ms", f"{part / total:.1%}"] for name, part in parts.items()
+    ]
     return table(["of a step", "time", "share"], rows)
 
 
 @functools.lru_cache
-def make_trainer(text: str, size: Size, where: Machine) -> Trainer:
-    """A trainer which writes nothing."""
-    corpus = read_corpus([text], CorpusConfig())
-    trainer = Trainer(corpus, SIZES[size], TrainingConfig(seed=1), where, Path(os.devnull))
-    trainer.model.train()
-    return trainer
-
-
-@functools.lru_cache
 def make_step(name: str, text: str, size: Size) -> Step:
-    """A contestant's step; ours alone asks for the machine, as a tutorial takes it as it is."""
-    if name.startswith("charrnn"):
-        return make_trainer(text, size, choose_machine("auto", "auto")).train_step
-    trainer = make_trainer(text, size, Machine(torch.device("cpu"), bf16=False))
-    return plain_step(trainer, by_character=name == BY_CHARACTER)
+    """A contestant's step; ours chooses device and arithmetic, the tutorials' run in float32 on the CPU."""
+    corpus = read_corpus([text], CorpusConfig())
+    ours = name.startswith("charrnn")
+    where = choose_machine("auto", "auto") if ours else Machine(torch.device("cpu"), bf16=False)
+    step = build_step(corpus, SIZES[size], TrainingConfig(seed=1), where)
+    if not ours:
+        return plain_step(step, by_character=name == BY_CHARACTER)
+    steps = itertools.count()
+    return lambda: step(next(steps), rate=0.1)  # of the peak, which wants a warm-up
 
 
 def run_for(seconds: float, name: str, text: str, size: Size) -> float:
@@ -163,12 +183,15 @@ def run_for(seconds: float, name: str, text: str, size: Size) -> float:
 
 def shares_of_ours(text: str, size: Size) -> tuple[str, str, int]:
     """The table of shares, a heading that says on what it was measured, and the characters of a step."""
-    trainer = make_trainer(text, size, choose_machine("auto", "auto"))
-    streams, model = trainer.streams, trainer.model.config
-    shape = f"{model.num_layers} x {model.hidden_size} LSTM, {streams.batch} streams of {streams.time}"
-    for _ in range(SHARED_STEPS):
-        trainer.train_step()  # warm up
-    return shares(trainer, SHARED_STEPS), f"{machine()}; {size}: {shape}", trainer.plan.window
+    corpus = read_corpus([text], CorpusConfig())
+    # No evaluation and no save may fall into what is measured.
+    config = TrainingConfig(seed=1, steps=10 * SHARED_STEPS, eval_every=10 * SHARED_STEPS, save_every=1e6)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(corpus, SIZES[size], config, choose_machine("auto", "auto"), Path(folder))
+        split = shares(trainer)
+    batches, model = trainer.step.batches, trainer.model.config
+    shape = f"{model.num_layers} x {model.hidden_size} LSTM, {batches.batch} lanes of {batches.time}"
+    return split, f"{machine()}; {size}: {shape}", trainer.step.window
 
 
 def main() -> None:

@@ -185,7 +185,7 @@ def run(trainer: Trainer, listener: Listener) -> int | None:
 
 def describe(trainer: Trainer) -> str:
     """What is being learnt, with what, in a few lines."""
-    corpus, config, streams = trainer.corpus, trainer.model.config, trainer.streams
+    corpus, config, batches = trainer.corpus, trainer.model.config, trainer.step.batches
     machine, wanted = trainer.machine, trainer.config
     files = f" in {corpus.files} files" if corpus.files > 1 else ""
     skipped = f", {corpus.skipped} files skipped (hidden, empty or not text)" if corpus.skipped else ""
@@ -200,12 +200,12 @@ def describe(trainer: Trainer) -> str:
     if trainer.reason is not None:
         lines.append(f"plan: {trainer.reason}")
     if corpus.config.lines:
-        lines.append(f"lines: {streams.batch} a step, of {streams.time} characters on average")
-    elif (streams.batch, streams.time) == (wanted.batch_size, wanted.seq_length):
-        lines.append(f"batch: {streams.batch} streams of {streams.time} characters a step")
+        lines.append(f"lines: {batches.batch} a step, of {batches.time} characters on average")
+    elif (batches.batch, batches.time) == (wanted.batch_size, wanted.seq_length):
+        lines.append(f"batch: {batches.batch} streams of {batches.time} characters a step")
     else:
         lines.append(
-            f"a short text: {streams.batch} streams of {streams.time} characters a step, "
+            f"a short text: {batches.batch} streams of {batches.time} characters a step, "
             f"instead of {wanted.batch_size} of {wanted.seq_length}"
         )
     if len(trainer.validation) < len(corpus.validation):

@@ -1,12 +1,12 @@
-"""The training text as parallel streams: contiguous lanes, read window by window.
+"""The training text in batches: lanes read window by window, or whole items.
 
-A text of n symbols is cut into B lanes of equal length. Step by step each lane gives its next window of T
-inputs and the T symbols that follow them, so that the hidden state at a window's end is the right one to
-begin the lane's next window with: that is truncated back-propagation through time. Every epoch starts at
-another place in the text, drawn from the seed and the epoch's number alone, so windows and lanes meet new
-boundaries and no state of a generator need be kept.
+A text of n symbols is cut into B contiguous lanes of equal length. At each step every lane gives its next
+window: T inputs and the T symbols that follow them. The hidden state at a window's end is thus the right one
+to begin the lane's next window with (truncated back-propagation through time). Every epoch starts at another
+place in the text, drawn from the seed and the epoch's number alone, so that windows fall differently each
+time and no generator's state has to be saved.
 
-In line mode the text is a bag of items instead, and batches of whole items take the windows' place.
+In line mode the text is a set of items instead, and each batch holds whole items.
 """
 
 from __future__ import annotations
@@ -18,29 +18,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from charrnn.config import TrainingConfig
 from charrnn.errors import CorpusError
+from charrnn.text.corpus import Corpus
 from charrnn.text.items import Items, find_items
 from charrnn.text.tokenizer import Ids
 
-IGNORED = -100  # what torch's cross_entropy leaves out
-POOL = 8  # batches whose items are sorted by length together: little padding, lengths still mixed
-LONGEST = 2048  # symbols of an item that are read at once; the rest is an item of its own
-WINDOWS_A_LANE = 32  # at least, so that carrying the state means something, and steps are many
+IGNORED = -100  # the target that torch's cross_entropy leaves out
+POOLED_BATCHES = 8  # items of so many batches are sorted by length: little padding, lengths still mixed
+LONGEST_PIECE = 2048  # symbols; a longer item is cut into pieces, which are items of their own
+WINDOWS_A_LANE = 32  # at least: with fewer, carrying the state gains little and an epoch has few steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """How many lanes are read side by side (batch), and how far in a step (time)."""
+    """The batch size in lanes, and the characters of each lane that a step reads."""
 
     batch: int
     time: int
 
 
 def fit_shape(size: int, batch: int, time: int) -> Shape:
-    """The largest shape within the wanted one that gives a text of ``size`` symbols whole windows.
+    """The largest shape, at most ``batch`` by ``time``, with WINDOWS_A_LANE windows a lane where possible.
 
     Raises:
-        CorpusError: there are not even three symbols.
+        CorpusError: the text has fewer than three symbols.
 
     >>> fit_shape(1_000_000, 32, 64), fit_shape(20_000, 32, 64)
     (Shape(batch=32, time=64), Shape(batch=9, time=64))
@@ -51,12 +53,12 @@ def fit_shape(size: int, batch: int, time: int) -> Shape:
     return Shape(min(batch, max(1, (size - 1) // (WINDOWS_A_LANE * time))), time)
 
 
-class Streams:
-    """Windows of a text, in order, from any step on.
+class LaneBatches:
+    """Windows of a text's lanes, in order; any step's window can be had without those before it.
 
     Attributes:
         steps_per_epoch: windows in a lane.
-        batch, time: the shape of a window.
+        batch, time: the shape of a window: lanes, and characters of each.
     """
 
     def __init__(self, ids: Ids, shape: Shape, seed: int, device: torch.device) -> None:
@@ -65,19 +67,19 @@ class Streams:
         self.batch, self.time = shape.batch, shape.time
         self._lane = (len(ids) - 1) // shape.batch
         self.steps_per_epoch = self._lane // shape.time
-        self._epoch, self._begin = -1, 0  # where the epoch read last begins in the text
+        self._epoch, self._begin = -1, 0  # the epoch of the last window, and where it begins in the text
         # Where each lane's windows lie, before the step's offset: (time + 1, batch).
         self._places = self._lane * np.arange(self.batch) + np.arange(self.time + 1)[:, None]
         if device.type != "cpu":
-            # An accelerator keeps the text and the places: no step sends more than a number.
+            # The text and the places stay on the accelerator, so that a step sends it one number.
             kept = ids if ids.dtype == np.uint8 else ids.astype(np.int32)
             self._resident = torch.from_numpy(np.ascontiguousarray(kept)).to(device)
             self._resident_places = torch.from_numpy(self._places).to(device)
 
     def window(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step counted from 0: (time, batch) of int64 each, on the device."""
+        """Inputs and targets of a step, counted from 0: (time, batch) of int64 each, on the device."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:  # drawing costs as much as all the rest here
+        if epoch != self._epoch:  # drawing takes as long as the rest of this method
             self._epoch = epoch
             self._begin = int(np.random.default_rng([self._seed, epoch]).integers(len(self._ids)))
         offset = self._begin + position * self.time
@@ -89,17 +91,17 @@ class Streams:
         return ids[:-1], ids[1:]
 
     def starts_epoch(self, step: int) -> bool:
-        """Whether the hidden state must begin anew at this step."""
+        """Whether the hidden state must be zero at the beginning of this step."""
         return step % self.steps_per_epoch == 0
 
 
 class ItemBatches:
-    """Batches of items, padded to the longest; the same interface as ``Streams``.
+    """Batches of items, padded to the longest; the same interface as ``LaneBatches``.
 
     Attributes:
         steps_per_epoch: batches in an epoch.
         batch: items in a batch.
-        time: symbols of an item, on average.
+        time: symbols of an item, the mean.
     """
 
     def __init__(self, ids: Ids, newline: int, shape: Shape, seed: int, device: torch.device) -> None:
@@ -112,7 +114,7 @@ class ItemBatches:
         self._epoch, self._order = -1, np.empty((0, 0), np.int64)
 
     def window(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step: (longest, batch) of int64 each; padding's targets are ignored."""
+        """Inputs and targets of a step: (longest, batch) of int64 each; targets of padding are IGNORED."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
@@ -127,27 +129,43 @@ class ItemBatches:
         return torch.from_numpy(inputs).to(self._device), torch.from_numpy(targets).to(self._device)
 
     def starts_epoch(self, step: int) -> bool:  # noqa: ARG002
-        """Whether the hidden state must begin anew at this step: at every one."""
+        """Whether the hidden state must be zero at the beginning of this step: always."""
         return True
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """An epoch's items, (steps_per_epoch, batch), from the seed and the epoch's number alone."""
+        """The items of an epoch's batches, (steps_per_epoch, batch), from the seed and the epoch alone."""
         generator = np.random.default_rng([self._seed, epoch])
         order = generator.permutation(len(self._items.begins))[: self.steps_per_epoch * self.batch]
         lengths = (self._items.ends - self._items.begins)[order]
-        pools = np.arange(len(order)) // (POOL * self.batch)
+        pools = np.arange(len(order)) // (POOLED_BATCHES * self.batch)
         order = order[np.lexsort((lengths, pools))]
         batches: NDArray[np.int64] = generator.permutation(order.reshape(-1, self.batch), axis=0)
         return batches
 
 
+Batches = LaneBatches | ItemBatches
+
+
+def build_batches(corpus: Corpus, config: TrainingConfig, device: torch.device) -> Batches:
+    """The batches of a corpus: items in line mode, lanes otherwise.
+
+    Raises:
+        CorpusError: as for ``fit_shape``.
+    """
+    assert config.seed is not None
+    shape = fit_shape(corpus.train_size, config.batch_size, config.seq_length)
+    if corpus.config.lines:
+        return ItemBatches(corpus.train, corpus.tokenizer.start, shape, config.seed, device)
+    return LaneBatches(corpus.train, shape, config.seed, device)
+
+
 def _cut(items: Items) -> Items:
-    """The items with those longer than LONGEST in pieces."""
+    """The items, those longer than LONGEST_PIECE cut into pieces."""
     lengths = items.ends - items.begins
-    pieces = -(-lengths // LONGEST)
+    pieces = -(-lengths // LONGEST_PIECE)
     if pieces.max() == 1:
         return items
     which = np.repeat(np.arange(len(lengths)), pieces)
     number = np.arange(len(which)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    begins = items.begins[which] + number * LONGEST
-    return Items(items.ids, begins, np.minimum(begins + LONGEST, items.ends[which]))
+    begins = items.begins[which] + number * LONGEST_PIECE
+    return Items(items.ids, begins, np.minimum(begins + LONGEST_PIECE, items.ends[which]))

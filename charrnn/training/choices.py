@@ -12,16 +12,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 from charrnn.config import ModelConfig, Size, TrainingConfig
 from charrnn.model.device import Machine
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import fit_shape
 from charrnn.training.schedule import MOST_PASSES
-from charrnn.training.trainer import Trainer
+from charrnn.training.step import TrainingStep, build_step
 
 SIZES: dict[Size, ModelConfig] = {
     "small": ModelConfig(hidden_size=128),
@@ -151,23 +149,20 @@ def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus
 
 def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
     """Characters a second that a model learns, from a few steps on the text itself."""
-    with tempfile.TemporaryDirectory() as nowhere:  # a trainer that does not run writes nothing
-        trainer = Trainer(corpus, model, training, machine, Path(nowhere))
-    trainer.model.train()
-    # The first time pays for torch's set-up, which each length of lines has its own of.
-    warmed = len(_step_costs(trainer, MEASURED_STEPS))
-    return trainer.plan.window / statistics.median_low(_step_costs(trainer, warmed))
+    step = build_step(corpus, model, training, machine)
+    # The first pass pays for torch's set-up, and with lines for that of every new length.
+    warmed = len(_step_costs(step, MEASURED_STEPS))
+    return step.window / statistics.median_low(_step_costs(step, warmed))
 
 
-def _step_costs(trainer: Trainer, most: int) -> list[float]:
-    """The seconds that each of the first steps takes: so many, or as many as there is time for."""
-    trainer.progress.step = 0
+def _step_costs(step: TrainingStep, most: int) -> list[float]:
+    """The seconds of each of the first steps: ``most`` of them, or as many as MEASURED_SECONDS allow."""
     costs: list[float] = []
     while len(costs) < most and sum(costs) < MEASURED_SECONDS:
-        trainer.machine.synchronize()
+        step.machine.synchronize()
         began = time.perf_counter()
-        trainer.train_step()
-        trainer.machine.synchronize()
+        step(len(costs), rate=0.0)  # costs what any rate does
+        step.machine.synchronize()
         costs.append(time.perf_counter() - began)
     return costs
 

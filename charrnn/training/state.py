@@ -7,14 +7,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from charrnn.config import ModelConfig, Precision, TrainingConfig, from_mapping
 from charrnn.errors import ModelFileError, RunError
 from charrnn.files import LOG_FILE, STATE_FILE, write_atomically
 from charrnn.model.file import Tensors, load_state, save_state
-from charrnn.model.network import parameters_by_name
 from charrnn.training.schedule import Progress
 
 if TYPE_CHECKING:
@@ -27,21 +23,6 @@ def save_training(trainer: Trainer, path: Path) -> None:
     Raises:
         OSError: as for ``checkpoint.save_state``.
     """
-    # The last gradient's norm stands in the log, where an evaluation comes first on resuming.
-    tensors: dict[str, Tensor] = {
-        "random.cpu": torch.get_rng_state(),
-        "gradient_norm": trainer.gradient_norm.detach(),
-    }
-    if trainer.machine.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    for name, parameter in parameters_by_name(trainer.model).items():
-        tensors[f"weights.{name}"] = parameter.detach()
-        for optimizer in trainer.optimizers:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
-    for index, layer in enumerate(trainer.hidden or []):
-        for part, tensor in enumerate(layer):
-            tensors[f"hidden.{index}.{part}"] = tensor
     metadata = {
         "architecture": dataclasses.asdict(trainer.model.config),
         "training": dataclasses.asdict(trainer.config),
@@ -51,8 +32,7 @@ def save_training(trainer: Trainer, path: Path) -> None:
         "progress": dataclasses.asdict(trainer.progress),
         "finished": trainer.finished,
     }
-    arrays = {name: tensor.cpu().contiguous().numpy() for name, tensor in tensors.items()}
-    save_state(path, arrays, metadata)
+    save_state(path, trainer.step.capture(), metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +87,6 @@ def load_training(directory: Path) -> SavedTraining:
         raise ModelFileError(f"{path}: its description lacks or garbles {error}") from None
 
 
-@torch.no_grad()
 def restore_training(trainer: Trainer, saved: SavedTraining) -> None:
     """Puts a trainer, made with the saved settings and the same text, where the saved one was.
 
@@ -121,36 +100,12 @@ def restore_training(trainer: Trainer, saved: SavedTraining) -> None:
             f"(sha256 {saved.corpus['sha256'][:12]}, found {trainer.corpus.sha256[:12]}); "
             "give that text back, or train anew with --output-dir"
         )
-    device = trainer.machine.device
     try:
-        for name, parameter in parameters_by_name(trainer.model).items():
-            parameter.copy_(torch.from_numpy(saved.tensors[f"weights.{name}"]))
-            _restore_optimizers(trainer, saved.tensors, name, parameter)
-        torch.set_rng_state(torch.from_numpy(saved.tensors["random.cpu"]))
-        trainer.gradient_norm = torch.from_numpy(saved.tensors["gradient_norm"]).to(device)
-        if device.type == "cuda" and "random.cuda" in saved.tensors:
-            torch.cuda.set_rng_state(torch.from_numpy(saved.tensors["random.cuda"]))
-        if "hidden.0.0" in saved.tensors:
-            parts = range(2 if trainer.model.config.cell == "lstm" else 1)
-            trainer.hidden = [
-                tuple(torch.from_numpy(saved.tensors[f"hidden.{index}.{part}"]).to(device) for part in parts)
-                for index in range(trainer.model.config.num_layers)
-            ]
+        trainer.step.restore(saved.tensors)
     except (KeyError, RuntimeError) as error:
         raise ModelFileError(f"{saved.path}: a tensor is missing or misshapen: {error}") from None
     trainer.plan.progress = saved.progress
     _cut_log(trainer.directory / LOG_FILE, saved.progress)
-
-
-def _restore_optimizers(trainer: Trainer, tensors: Tensors, name: str, parameter: Tensor) -> None:
-    for optimizer in trainer.optimizers:
-        if not any(parameter is p for group in optimizer.param_groups for p in group["params"]):
-            continue
-        for full, array in tensors.items():
-            kind, _, rest = full.partition(".")
-            key, _, owner = rest.partition(".")
-            if kind == "optimizer" and owner == name:
-                optimizer.state[parameter][key] = torch.from_numpy(array.copy()).to(parameter.device)
 
 
 def _cut_log(path: Path, progress: Progress) -> None:

@@ -23,14 +23,13 @@ from charrnn.evaluation.torch_scorer import line_pieces, score_pieces
 from charrnn.files import LOG_FILE, MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
 from charrnn.model.file import ModelFile, save_model
-from charrnn.model.network import CharRNN, State, detach, export_weights
+from charrnn.model.network import export_weights
 from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items
-from charrnn.training.batches import ItemBatches, Streams, fit_shape
 from charrnn.training.listener import Listener, Report
-from charrnn.training.optimizer import build_optimizers, clip_gradients, update
 from charrnn.training.schedule import Plan, Progress, rate_at
 from charrnn.training.state import load_training, restore_training, save_training
+from charrnn.training.step import build_step
 from charrnn.training.transfer import Transfer
 
 FETCH_EVERY = 20  # steps between waits for an accelerator
@@ -52,10 +51,9 @@ class Trainer:
 
     Attributes:
         plan: how much is done, and what comes when.
-        streams: the training text's windows.
+        step: makes one step: the model, its optimizers and the batches.
+        model, machine: the step's own.
         validation: what is scored to choose the best model: the split, or its first MOST_VALIDATED ids.
-        hidden: the state that the next window begins with.
-        loss, gradient_norm: of the last step, as tensors that nobody has waited for.
         transfer: what became of the symbols, where the weights came from another model.
         reason: why the model is as large as it is, where that was chosen.
         recent_loss: the mean of the last fifty steps or so, for showing.
@@ -72,28 +70,18 @@ class Trainer:
     ) -> None:
         assert config.seed is not None
         self.corpus, self.config = corpus, config.length
-        self.machine, self.directory = machine, directory
+        self.directory = directory
         self._listener: Listener = Listener()
-        torch.manual_seed(config.seed)
-        self.model = CharRNN(model_config, corpus.tokenizer.size).to(machine.device)
-        self._parameters = list(self.model.parameters())
-        shape = fit_shape(corpus.train_size, config.batch_size, config.seq_length)
-        self.streams: Streams | ItemBatches = (
-            ItemBatches(corpus.train, corpus.tokenizer.start, shape, config.seed, machine.device)
-            if corpus.config.lines
-            else Streams(corpus.train, shape, config.seed, machine.device)
-        )
+        self.step = build_step(corpus, model_config, config, machine)
+        self.model, self.machine = self.step.model, machine
         # Of a huge split the beginning: an evaluation must not outlast the training.
         self.validation = corpus.validation[:MOST_VALIDATED]
         self.plan = Plan(
             self.config,
-            self.streams.batch * self.streams.time,
-            self.streams.steps_per_epoch,
+            self.step.window,
+            self.step.steps_per_epoch,
             len(self.validation),
         )
-        self.optimizers = build_optimizers(self.model, config, bf16=machine.bf16)
-        self.hidden: State | None = None
-        self.loss = self.gradient_norm = torch.zeros((), device=machine.device)
         self.stopping = False
         self.recent_loss = math.nan
         self.transfer: Transfer | None = None
@@ -142,49 +130,18 @@ class Trainer:
 
     def _timed_step(self) -> None:
         began = time.perf_counter()
-        self.train_step()
-        self._pending.append(self.loss)
+        self.step(self.progress.step, self.rate)
+        self.progress.step += 1
+        self._pending.append(self.step.loss)
         if len(self._pending) >= FETCH_EVERY or self.machine.device.type == "cpu":
             self._collect_losses()  # waits for the device, so that seconds are true
         self.plan.stepped(time.perf_counter() - began)
         self._listener.stepped(self)
 
-    def train_step(self) -> None:
-        """One window: forward, backward, clip, update."""
-        inputs, targets = self.streams.window(self.progress.step)  # (time, batch)
-        state = None if self.streams.starts_epoch(self.progress.step) else self.hidden
-        with self.machine.autocast():
-            loss, state = self.model.loss(inputs, targets, state)
-        self.hidden = detach(state)
-        for parameter in self._parameters:
-            parameter.grad = None  # as zero_grad does, which walks all modules for them
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.gradient_norm = clip_gradients(self._parameters, self.config.clip)
-        self.loss = loss.detach()
-        if self._prepare_update():
-            update(self.optimizers, self.progress.step, self.rate)
-        self.progress.step += 1
-
     @property
     def rate(self) -> float:
         """The share of the peak learning rates that the next step uses."""
         return rate_at(self.plan.done, self.config) * self.progress.rate_scale
-
-    def _prepare_update(self) -> bool:
-        """Whether the gradients may be used; what is not finite must not reach weights or hidden state."""
-        if self.machine.device.type == "cpu":
-            if math.isfinite(self.loss) and math.isfinite(self.gradient_norm):
-                return True
-            self.hidden = None
-            return False
-        # An accelerator is not waited for: there the step is made, with gradients of zero.
-        finite = torch.isfinite(self.loss + self.gradient_norm)
-        for parameter in self._parameters:
-            if parameter.grad is not None:
-                parameter.grad = torch.where(finite, parameter.grad, 0.0)
-        assert self.hidden is not None
-        self.hidden = [tuple(torch.where(finite, part, 0.0) for part in layer) for layer in self.hidden]
-        return True
 
     def _collect_losses(self) -> None:
         if not self._pending:
@@ -239,14 +196,14 @@ class Trainer:
         progress.loss_sum, progress.loss_count = 0.0, 0
         report = Report(
             step=progress.step,
-            epoch=progress.step / self.streams.steps_per_epoch,
+            epoch=progress.step / self.step.steps_per_epoch,
             characters=progress.step * self.plan.window,
             seconds=progress.seconds,
             train_loss=train_loss,
             val_loss=loss,
             bits_per_character=None if loss is None else loss / math.log(2),
             lr=self.config.lr * self.rate,
-            gradient_norm=float(self.gradient_norm),
+            gradient_norm=float(self.step.gradient_norm),
             characters_per_second=self.plan.characters_per_second,
         )
         with (self.directory / LOG_FILE).open("a", encoding="utf-8") as log:
@@ -297,8 +254,8 @@ class Trainer:
                 "step": progress.step,
                 "seconds": round(progress.seconds, 3),
                 "precision": self.machine.precision,
-                "batch": self.streams.batch,
-                "window": self.streams.time,
+                "batch": self.step.batches.batch,
+                "window": self.step.batches.time,
             },
             quality=quality,
         )

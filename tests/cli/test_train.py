@@ -436,14 +436,14 @@ def test_a_second_interrupt_quits_at_once(tmp_path: Path, text: Path) -> None:
     """While the first Ctrl-C waits for a step that does not end, a second one ends the program with 130."""
     program = f"""
 import os, signal, sys
-from charrnn.training.trainer import Trainer
+from charrnn.training.step import TrainingStep
 
-def step(self):
+def step(self, number, rate):
     os.kill(os.getpid(), signal.SIGINT)
     os.kill(os.getpid(), signal.SIGINT)
     print("still here", flush=True)
 
-Trainer.train_step = step
+TrainingStep.__call__ = step
 sys.argv = ["charrnn", "train", {str(text)!r}, "--steps", "5", "--threads", "1", "--hidden-size", "8"]
 from charrnn.cli.main import main
 main()

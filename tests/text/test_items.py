@@ -97,7 +97,7 @@ def test_epochs_are_shuffled_and_repeatable() -> None:
 
 def test_long_items_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """An item longer than LONGEST becomes several that together are it."""
-    monkeypatch.setattr(charrnn.training.batches, "LONGEST", 4)
+    monkeypatch.setattr(charrnn.training.batches, "LONGEST_PIECE", 4)
     batches = batches_of(["abcabcabca"], batch=1, time=4)
     assert batches.steps_per_epoch == 3
     pieces = [items_of(batches.window(step)[1])[0] for step in range(3)]

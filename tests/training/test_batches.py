@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError
 from charrnn.text.tokenizer import Ids
-from charrnn.training.batches import WINDOWS_A_LANE, Shape, Streams, fit_shape
+from charrnn.training.batches import WINDOWS_A_LANE, LaneBatches, Shape, fit_shape
 
 CPU = torch.device("cpu")
 
@@ -20,10 +20,10 @@ def numbered(size: int) -> Ids:
     return np.arange(size, dtype=np.uint32)
 
 
-def windows(streams: Streams, epoch: int) -> tuple[list[list[int]], list[list[int]]]:
+def windows(batches: LaneBatches, epoch: int) -> tuple[list[list[int]], list[list[int]]]:
     """The inputs and targets of each lane over one epoch, windows joined."""
-    first = epoch * streams.steps_per_epoch
-    pairs = [streams.window(first + step) for step in range(streams.steps_per_epoch)]
+    first = epoch * batches.steps_per_epoch
+    pairs = [batches.window(first + step) for step in range(batches.steps_per_epoch)]
     inputs = torch.cat([pair[0] for pair in pairs])  # (time of the epoch, batch)
     targets = torch.cat([pair[1] for pair in pairs])
     return inputs.T.tolist(), targets.T.tolist()
@@ -37,8 +37,8 @@ shapes = st.builds(Shape, st.integers(1, 40), st.integers(2, 70))
 def test_lanes_are_the_text(size: int, wanted: Shape, seed: int, epoch: int) -> None:
     """A lane's windows, joined, are consecutive text, and its targets the same text one symbol on."""
     shape = fit_shape(size, wanted.batch, wanted.time)
-    streams = Streams(numbered(size), shape, seed, CPU)
-    inputs, targets = windows(streams, epoch)
+    batches = LaneBatches(numbered(size), shape, seed, CPU)
+    inputs, targets = windows(batches, epoch)
     assert len(inputs) == shape.batch
     for lane, following in zip(inputs, targets, strict=True):
         assert lane == [(lane[0] + place) % size for place in range(len(lane))]
@@ -49,8 +49,8 @@ def test_lanes_are_the_text(size: int, wanted: Shape, seed: int, epoch: int) -> 
 def test_no_symbol_is_read_twice_in_an_epoch(size: int, wanted: Shape, epoch: int) -> None:
     """The lanes of an epoch do not overlap, and leave less unread than a window a lane and a remainder."""
     shape = fit_shape(size, wanted.batch, wanted.time)
-    streams = Streams(numbered(size), shape, 7, CPU)
-    inputs, _ = windows(streams, epoch)
+    batches = LaneBatches(numbered(size), shape, 7, CPU)
+    inputs, _ = windows(batches, epoch)
     read = [symbol for lane in inputs for symbol in lane]
     assert len(set(read)) == len(read)
     assert size - len(read) <= shape.batch * shape.time + shape.batch
@@ -58,14 +58,14 @@ def test_no_symbol_is_read_twice_in_an_epoch(size: int, wanted: Shape, epoch: in
 
 def test_every_symbol_is_learnt() -> None:
     """Over a few epochs every symbol is a target, the first and the last included."""
-    streams = Streams(numbered(500), Shape(4, 16), 3, CPU)
-    seen = {symbol for epoch in range(8) for lane in windows(streams, epoch)[1] for symbol in lane}
+    batches = LaneBatches(numbered(500), Shape(4, 16), 3, CPU)
+    seen = {symbol for epoch in range(8) for lane in windows(batches, epoch)[1] for symbol in lane}
     assert seen == set(range(500))
 
 
 def test_epochs_begin_elsewhere() -> None:
     """Each epoch starts at another place, the same for the same seed and another for another."""
-    first, again, other = (Streams(numbered(10_000), Shape(2, 8), seed, CPU) for seed in (1, 1, 2))
+    first, again, other = (LaneBatches(numbered(10_000), Shape(2, 8), seed, CPU) for seed in (1, 1, 2))
     begins = [int(first.window(epoch * first.steps_per_epoch)[0][0, 0]) for epoch in range(6)]
     assert len(set(begins)) == 6
     assert begins == [int(again.window(e * again.steps_per_epoch)[0][0, 0]) for e in range(6)]
@@ -75,28 +75,28 @@ def test_epochs_begin_elsewhere() -> None:
 def test_any_step_can_be_the_first() -> None:
     """A window depends on its step alone, not on those that were asked for before."""
     ids = numbered(1000)
-    straight = Streams(ids, Shape(3, 10), 5, CPU)
+    straight = LaneBatches(ids, Shape(3, 10), 5, CPU)
     for step in range(40):
         straight.window(step)
     inputs, targets = straight.window(41)
-    alone = Streams(ids, Shape(3, 10), 5, CPU).window(41)
+    alone = LaneBatches(ids, Shape(3, 10), 5, CPU).window(41)
     assert torch.equal(inputs, alone[0])
     assert torch.equal(targets, alone[1])
 
 
 def test_windows_have_torch_shapes() -> None:
     """Inputs and targets are (time, batch) of int64, whatever the type of the ids."""
-    streams = Streams(numbered(100).astype(np.uint8), Shape(2, 5), 0, CPU)
-    for tensor in streams.window(0):
+    batches = LaneBatches(numbered(100).astype(np.uint8), Shape(2, 5), 0, CPU)
+    for tensor in batches.window(0):
         assert tensor.shape == (5, 2)
         assert tensor.dtype == torch.int64
 
 
 def test_the_state_begins_anew_with_an_epoch() -> None:
     """The hidden state is dropped at an epoch's first step and only there."""
-    streams = Streams(numbered(100), Shape(2, 5), 0, CPU)
-    assert streams.steps_per_epoch == 9  # lanes of 49 symbols
-    assert [step for step in range(30) if streams.starts_epoch(step)] == [0, 9, 18, 27]
+    batches = LaneBatches(numbered(100), Shape(2, 5), 0, CPU)
+    assert batches.steps_per_epoch == 9  # lanes of 49 symbols
+    assert [step for step in range(30) if batches.starts_epoch(step)] == [0, 9, 18, 27]
 
 
 @given(st.integers(3, 200_000), shapes)

@@ -29,7 +29,7 @@ from charrnn.training.choices import (
     size_for,
 )
 from charrnn.training.schedule import MOST_PASSES
-from charrnn.training.trainer import Trainer
+from charrnn.training.step import TrainingStep
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -160,12 +160,11 @@ def test_what_is_paid_once_does_not_count(corpus: Corpus, monkeypatch: pytest.Mo
     """Steps that are slow the first time, as those of lines of a new length are, count as they are later."""
     now, seen = [0.0], set()
 
-    def step(trainer: Trainer) -> None:
-        now[0] += 0.01 if trainer.progress.step in seen else 0.11
-        seen.add(trainer.progress.step)
-        trainer.progress.step += 1
+    def call(_: TrainingStep, number: int, rate: float) -> None:  # noqa: ARG001
+        now[0] += 0.01 if number in seen else 0.11
+        seen.add(number)
 
-    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr(TrainingStep, "__call__", call)
     monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
     settings = TrainingConfig(seed=1, time=1.0)
     speed = measure_speed(ModelConfig(hidden_size=8), settings, corpus, choose_machine("cpu", "fp32", 1))

@@ -400,7 +400,7 @@ class Losses(Listener):
 
     def stepped(self, trainer: Trainer) -> None:
         """Keeps the last step's loss."""
-        self.losses.append(float(trainer.loss))
+        self.losses.append(float(trainer.step.loss))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -413,22 +413,22 @@ def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell:
         request, training=still, model=dataclasses.replace(request.model, dropout=0.0)
     )
     trainer = open_training(request)
-    model, streams = trainer.model, trainer.streams
+    model, batches = trainer.model, trainer.step.batches
     with torch.no_grad():  # sharper than a model begins, so that a state matters
         for parameter in model.parameters():
             parameter.mul_(2.0)
     expected = []
-    for epoch in range(80 // streams.steps_per_epoch):
-        first = epoch * streams.steps_per_epoch
-        pairs = [streams.window(first + step) for step in range(streams.steps_per_epoch)]
+    for epoch in range(80 // batches.steps_per_epoch):
+        first = epoch * batches.steps_per_epoch
+        pairs = [batches.window(first + step) for step in range(batches.steps_per_epoch)]
         with torch.no_grad():
             logits, _ = model(torch.cat([inputs for inputs, _ in pairs]))
         targets = torch.cat([targets for _, targets in pairs])
         nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        expected += nats.view(streams.steps_per_epoch, -1).mean(1).tolist()
+        expected += nats.view(batches.steps_per_epoch, -1).mean(1).tolist()
     listener = Losses()
     trainer.run(listener)
-    assert len(expected) >= 2 * streams.steps_per_epoch
+    assert len(expected) >= 2 * batches.steps_per_epoch
     assert listener.losses[: len(expected)] == pytest.approx(expected, rel=1e-4)
 
 
