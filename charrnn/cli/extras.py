@@ -1,4 +1,4 @@
-"""What else may watch a training: samples of what it writes so far, and TensorBoard."""
+"""Further listeners of a training: samples of what the model writes so far, and TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ from charrnn.cli.output import show_controls
 from charrnn.config import SamplingConfig
 from charrnn.errors import CharrnnError
 from charrnn.model.file import ModelFile
-from charrnn.model.network import export_weights
 from charrnn.sampling.writer import Author, Writing
-from charrnn.training.listener import Listener, Report
-from charrnn.training.trainer import Trainer
+from charrnn.training.listener import Listener, Report, Status
 
 SAMPLE_LENGTH = 240  # characters: three lines of a terminal
 
 
 class Group(Listener):
-    """Several listeners as one; they are told in the order given."""
+    """Several listeners as one; each is called, in the order given."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self._listeners = listeners
 
-    def stepped(self, trainer: Trainer) -> None:
-        """Tells all."""
+    def stepped(self, status: Status) -> None:
+        """Calls all."""
         for listener in self._listeners:
-            listener.stepped(trainer)
+            listener.stepped(status)
 
     def evaluated(self, report: Report) -> None:
-        """Tells all."""
+        """Calls all."""
         for listener in self._listeners:
             listener.evaluated(report)
 
-    def set_back(self, trainer: Trainer) -> None:
-        """Tells all."""
+    def set_back(self, status: Status) -> None:
+        """Calls all."""
         for listener in self._listeners:
-            listener.set_back(trainer)
+            listener.set_back(status)
 
     def evaluating(self, share: float) -> None:
-        """Tells all."""
+        """Calls all."""
         for listener in self._listeners:
             listener.evaluating(share)
 
@@ -54,38 +52,37 @@ class Group(Listener):
 class Samples(Listener):
     """Shows what the model writes, every so many seconds of training.
 
-    Writing is done in NumPy with a generator of its own, so that a training with samples is the same, to
-    the bit, as one without.
+    Sampling runs in NumPy with a generator of its own, so that a training with samples gives the same model,
+    to the bit, as one without.
 
     Args:
         every: seconds of training between two samples.
-        show: puts lines before a person's eyes.
+        show: prints lines.
+        model: returns the model as it is now.
     """
 
-    def __init__(self, every: float, show: Callable[[str], None]) -> None:
-        self._every, self._show = every, show
+    def __init__(self, every: float, show: Callable[[str], None], model: Callable[[], ModelFile]) -> None:
+        self._every, self._show, self._model = every, show, model
         self._due: float | None = None
 
-    def stepped(self, trainer: Trainer) -> None:
-        """Writes a sample if the last one is long enough ago."""
-        seconds = trainer.progress.seconds
+    def stepped(self, status: Status) -> None:
+        """Shows a sample where it is time for one."""
         if self._due is None:
-            self._due = seconds + self._every
-        if seconds < self._due:
+            self._due = status.seconds + self._every
+        if status.seconds < self._due:
             return
-        self._due = seconds + self._every
-        self._show(f"--- sample at step {trainer.progress.step}\n{self._write(trainer)}\n---")
+        self._due = status.seconds + self._every
+        self._show(f"--- sample at step {status.step}\n{self._write(seed=status.step)}\n---")
 
-    def _write(self, trainer: Trainer) -> str:
-        tokenizer = trainer.corpus.tokenizer
-        model = ModelFile(export_weights(trainer.model), trainer.model.config, tokenizer)
-        config = SamplingConfig(length=SAMPLE_LENGTH, seed=trainer.progress.step)
-        data = tokenizer.decode_bytes(list(Writing(Author(model, "", config))))
+    def _write(self, seed: int) -> str:
+        model = self._model()
+        config = SamplingConfig(length=SAMPLE_LENGTH, seed=seed)
+        data = model.tokenizer.decode_bytes(list(Writing(Author(model, "", config))))
         return show_controls(data).decode().strip("\n")
 
 
 def require_tensorboard() -> None:
-    """Lets --tensorboard pass where its package is installed; to be asked before anything is made.
+    """Checks that the package of --tensorboard is installed; to be called before anything is created.
 
     Raises:
         CharrnnError: it is not.
@@ -99,17 +96,17 @@ class TensorBoard(Listener):
 
     Args:
         directory: the run's.
-        step: where a resumed training goes on; what was written beyond it is hidden.
+        step: where a resumed training goes on; what was written for later steps is hidden.
     """
 
     def __init__(self, directory: Path, step: int = 0) -> None:
-        from torch.utils import tensorboard  # hundreds of modules, for those who ask
+        from torch.utils import tensorboard  # hundreds of modules, imported only with --tensorboard
 
         writer: Any = tensorboard.SummaryWriter
         self._writer = writer(str(directory), purge_step=step + 1 if step else None)
 
     def evaluated(self, report: Report) -> None:
-        """Writes the figures of log.jsonl that make curves."""
+        """Writes those figures of log.jsonl that are drawn as curves."""
         scalars = {
             "loss/train": report.train_loss,
             "loss/validation": report.val_loss,
@@ -124,5 +121,5 @@ class TensorBoard(Listener):
         self._writer.flush()
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._writer.close()

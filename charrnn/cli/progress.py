@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, plain lines elsewhere, or nothing."""
+"""What a training shows: a progress bar on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ import time
 from typing import Any
 
 from charrnn.cli.output import note
-from charrnn.training.listener import Listener, Report
-from charrnn.training.trainer import Trainer
+from charrnn.training.listener import Listener, Report, Status
 
 LINE_SECONDS = 10.0
 REFRESH_SECONDS = 0.2
 
 
 def duration(seconds: float) -> str:
-    """A length of time as a clock shows it.
+    """A duration as minutes and seconds, with hours where there are any.
 
     >>> duration(75), duration(3675)
     ('1:15', '1:01:15')
@@ -27,51 +26,48 @@ def duration(seconds: float) -> str:
 
 
 class Watcher(Listener):
-    """Shows nothing, but remembers the last validation loss."""
+    """Shows only that the training was set back; remembers the last validation loss."""
 
     def __init__(self) -> None:
         self._val = math.nan
 
-    def _summary(self, trainer: Trainer) -> str:
-        plan = trainer.plan
-        epoch = plan.progress.step / plan.steps_per_epoch
+    def _summary(self, status: Status) -> str:
         val = "" if math.isnan(self._val) else f" val {self._val:.3f}"
-        speed = plan.characters_per_second
+        speed = status.characters_per_second
         shown = f"{speed / 1000:.1f}k" if speed >= 1000 else f"{speed:.0f}"
-        return f"epoch {epoch:.2f} train {trainer.recent_loss:.3f}{val} {shown} char/s"
+        return f"epoch {status.epoch:.2f} train {status.recent_loss:.3f}{val} {shown} char/s"
 
     def evaluated(self, report: Report) -> None:
         """Remembers the validation loss."""
         if report.val_loss is not None:
             self._val = report.val_loss
 
-    def set_back(self, trainer: Trainer) -> None:
-        """Says what happened."""
+    def set_back(self, status: Status) -> None:
+        """Prints to which step the training returned."""
         self.show(
-            f"the loss was not finite; back to step {trainer.progress.step}, "
-            f"at {trainer.progress.rate_scale:g} of the rate"
+            f"the loss was not finite; back to step {status.step}, at {status.rate_scale:g} of the rate"
         )
 
     def show(self, text: str) -> None:
-        """Puts lines on the screen that stay."""
+        """Prints lines."""
         note(text)
 
 
 class Lines(Watcher):
-    """A line now and then, without control characters: for logs and pipes."""
+    """A line every LINE_SECONDS, without control characters: for logs and pipes."""
 
     def __init__(self) -> None:
         super().__init__()
         self._due = time.monotonic() + LINE_SECONDS
 
-    def stepped(self, trainer: Trainer) -> None:
-        """Prints a line if the last one is long ago."""
+    def stepped(self, status: Status) -> None:
+        """Prints a line where it is time for one."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + LINE_SECONDS
-        left = trainer.plan.seconds_left
+        left = status.seconds_left
         rest = "" if left is None else f", {duration(left)} left"
-        note(f"step {trainer.progress.step}: {self._summary(trainer)}{rest}")
+        note(f"step {status.step}: {self._summary(status)}{rest}")
 
     def evaluated(self, report: Report) -> None:
         """Prints the evaluation."""
@@ -97,14 +93,14 @@ class Bar(Watcher):
         self._due = 0.0
         self._text = ""
 
-    def stepped(self, trainer: Trainer) -> None:
-        """Redraws, not more often than eyes follow."""
+    def stepped(self, status: Status) -> None:
+        """Redraws the bar, at most every REFRESH_SECONDS."""
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + REFRESH_SECONDS
-        left = trainer.plan.seconds_left
-        self._text = self._summary(trainer) + ("" if left is None else f" {duration(left)}")
-        self._bar.n = trainer.plan.done
+        left = status.seconds_left
+        self._text = self._summary(status) + ("" if left is None else f" {duration(left)}")
+        self._bar.n = status.done
         self._bar.set_description_str(self._text)
 
     def evaluating(self, share: float) -> None:
@@ -114,11 +110,11 @@ class Bar(Watcher):
             self._bar.set_description_str(f"{self._text} [evaluating {share:.0%}]")
 
     def show(self, text: str) -> None:
-        """Puts lines above the bar."""
+        """Prints lines above the bar."""
         self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
-        """Takes the bar off the screen."""
+        """Removes the bar."""
         self._bar.close()
 
 

@@ -29,6 +29,7 @@ from charrnn.config import (
 
 if TYPE_CHECKING:
     from charrnn.training.listener import Listener
+    from charrnn.training.setup import Prepared
     from charrnn.training.trainer import Trainer
 
 
@@ -116,8 +117,9 @@ def train(
         init_from=None if init_from is None else find_model(init_from),
         given=frozenset(given(context)),
     )
-    trainer = open_training(request)
-    note(describe(trainer), quiet=quiet)
+    prepared = open_training(request)
+    trainer = prepared.trainer
+    note(describe(prepared), quiet=quiet)
     if trainer.finished:
         note(f"{trainer.directory}: finished already; nothing to resume", quiet=quiet)
         return 0
@@ -150,7 +152,7 @@ def watch(trainer: Trainer, sample_every: float | None, *, tensorboard: bool, qu
     screen = choose_listener(quiet=quiet)
     listeners: list[Listener] = [screen]
     if sample_every is not None and not quiet:
-        listeners.append(Samples(sample_every, screen.show))
+        listeners.append(Samples(sample_every, screen.show, trainer.model_file))
     if tensorboard:
         listeners.append(TensorBoard(trainer.directory, trainer.progress.step))
     return Group(listeners)
@@ -183,8 +185,9 @@ def run(trainer: Trainer, listener: Listener) -> int | None:
     return None
 
 
-def describe(trainer: Trainer) -> str:
+def describe(prepared: Prepared) -> str:
     """What is being learnt, with what, in a few lines."""
+    trainer = prepared.trainer
     corpus, config, batches = trainer.corpus, trainer.model.config, trainer.step.batches
     machine, wanted = trainer.machine, trainer.config
     files = f" in {corpus.files} files" if corpus.files > 1 else ""
@@ -197,8 +200,8 @@ def describe(trainer: Trainer) -> str:
         f"{parameters:,} parameters, dropout {config.dropout:g}, on {machine.device.type} in "
         f"{machine.precision}",
     ]
-    if trainer.reason is not None:
-        lines.append(f"plan: {trainer.reason}")
+    if prepared.reason is not None:
+        lines.append(f"plan: {prepared.reason}")
     if corpus.config.lines:
         lines.append(f"lines: {batches.batch} a step, of {batches.time} characters on average")
     elif (batches.batch, batches.time) == (wanted.batch_size, wanted.seq_length):
@@ -210,8 +213,8 @@ def describe(trainer: Trainer) -> str:
         )
     if len(trainer.validation) < len(corpus.validation):
         lines.append(f"validation: the first {len(trainer.validation):,} of {len(corpus.validation):,}")
-    if trainer.transfer is not None:
-        lines.append(f"start: {trainer.transfer}")
+    if prepared.transfer is not None:
+        lines.append(f"start: {prepared.transfer}")
     if trainer.progress.step:
         lines.append(f"resumed at step {trainer.progress.step}")
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
@@ -243,7 +246,7 @@ def verdict(trainer: Trainer) -> str:
     """What the curves say, and the flag to try."""
     from charrnn.training.schedule import MOST_PASSES
 
-    progress, plan = trainer.progress, trainer.plan
+    progress, schedule = trainer.progress, trainer.schedule
     assert progress.best is not None
     gap = progress.best - progress.best_train
     skipped = f" ({progress.skipped} steps were skipped: not finite)" if progress.skipped else ""
@@ -259,10 +262,10 @@ def verdict(trainer: Trainer) -> str:
             f"memorizing a little (training {progress.best_train:.2f}, validation {progress.best:.2f}): "
             f"more text, or --dropout {min(0.6, trainer.model.config.dropout + 0.1):.2g}{skipped}"
         )
-    if progress.step >= plan.most_steps:
+    if progress.step >= schedule.most_steps:
         return (
             f"as good as {MOST_PASSES:g} passes make it: more text would help, more time only with "
             f"--patience 0{skipped}"
         )
-    longer = "--time" if plan.total_steps is None else "--steps or --epochs"
+    longer = "--time" if schedule.total_steps is None else "--steps or --epochs"
     return f"still improving: give it more time ({longer}), and a larger model comes with it{skipped}"

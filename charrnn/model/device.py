@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import platform
 import warnings
+from typing import Literal
 
 import torch
 
@@ -27,7 +28,7 @@ class Machine:
     bf16: bool
 
     @property
-    def precision(self) -> str:
+    def precision(self) -> Literal["fp32", "bf16"]:
         """The name that --precision knows."""
         return "bf16" if self.bf16 else "fp32"
 

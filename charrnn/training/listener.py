@@ -1,17 +1,38 @@
-"""Training callbacks, and the report of an evaluation that they are given."""
+"""Training callbacks, and the plain data that they are given."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from charrnn.training.trainer import Trainer
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Where a training stands after a step.
+
+    Attributes:
+        step: optimizer steps made.
+        epoch: passes over the training text made, with the fraction of the current one.
+        done: the share of the training that is done, from 0 to 1.
+        seconds: spent training and evaluating, over all sessions.
+        seconds_left: an estimate; None before one can be made.
+        characters_per_second: training speed in this session; 0 before it is known.
+        recent_loss: training loss in nats a character, averaged over about fifty steps; NaN before the first.
+        rate_scale: the factor of the learning rate: 1, halved each time that the training was set back.
+    """
+
+    step: int
+    epoch: float
+    done: float
+    seconds: float
+    seconds_left: float | None
+    characters_per_second: float
+    recent_loss: float
+    rate_scale: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One evaluation, as it stands in log.jsonl; losses in nats a character."""
+    """The result of one evaluation, as written to log.jsonl; losses in nats a character."""
 
     step: int
     epoch: float
@@ -26,19 +47,19 @@ class Report:
 
 
 class Listener:
-    """Who watches a training: nobody, unless a subclass shows something."""
+    """Training callbacks, all no-ops by default."""
 
-    def stepped(self, trainer: Trainer) -> None:
+    def stepped(self, status: Status) -> None:
         """Called after every step."""
 
     def evaluated(self, report: Report) -> None:
         """Called after every evaluation."""
 
-    def set_back(self, trainer: Trainer) -> None:
-        """Called when losses that were not finite made the training go back to its last saved state."""
+    def set_back(self, status: Status) -> None:
+        """Called when losses that were not finite made the training return to its last saved state."""
 
     def evaluating(self, share: float) -> None:
-        """Called while an evaluation runs, with the share that is done."""
+        """Called while an evaluation runs, with the share of it that is done."""
 
     def close(self) -> None:
-        """Called by whoever made it, when the training is over or stopped."""
+        """Called by the listener's owner when the training has ended or was stopped."""

@@ -1,7 +1,7 @@
-"""How a training is laid out: how much of it is done, and when to evaluate.
+"""How much of a training is done, what comes next, and the learning rate.
 
-With --steps and --epochs the plan follows from the numbers alone, so that it can be repeated. With --time
-it follows from the clock and the measured speed, so that the rate reaches its floor, and the last
+With --steps and --epochs everything follows from the numbers alone, so that it can be repeated. With --time
+it follows from the clock and the measured speed, so that the learning rate reaches its floor, and the last
 evaluation its end, as the time runs out.
 """
 
@@ -9,31 +9,37 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Literal
 
 from charrnn.config import TrainingConfig
 
-MEASURED_STEPS = 20  # before the cost of a step is known well enough to plan with
+TIMED_STEPS = 20  # after so many, the cost of a step is known well enough to plan evaluations by it
 EVALUATIONS = 20  # at most, over a training
-EVALUATION_SHARE = 0.05  # of the training's arithmetic that evaluations may cost
-FORWARD_SHARE = 1 / 3  # of a training step's arithmetic that a forward pass is
+EVALUATION_SHARE = 0.05  # of the training's arithmetic, the most that evaluations may cost
+FORWARD_SHARE = 1 / 3  # the share of a forward pass in a training step's arithmetic
+
+# With --time and --patience, how often a text is read at most: beyond that a model memorizes it, whatever the
+# dropout (benchmarks/README.md has the runs), and a schedule that ends there gives a better model than a
+# longer one that --patience breaks off.
+MOST_PASSES = 12.0
 
 
 @dataclasses.dataclass
 class Progress:
-    """What a training has seen so far; saved with its state.
+    """What a training has seen and found so far; saved with its state.
 
     Attributes:
         step: optimizer steps made.
         seconds: spent training and evaluating, over all sessions.
         evaluated: the step of the last evaluation.
-        best: the least validation loss, nats a character; None before the first.
-        best_step: where that was.
-        best_train: the training loss reported with it.
+        best: the lowest validation loss, in nats a character; None before the first evaluation.
+        best_step: the step of that evaluation.
+        best_train: the training loss in its report.
         stale: evaluations since the best one.
-        loss_sum, loss_count: of the training losses since the last evaluation.
-        skipped: steps not made because their gradient was not finite.
-        skipped_in_a_row: how many of them were the last ones.
-        rate_scale: halved each time a training had to be set back.
+        loss_sum, loss_count: of the steps' training losses since the last evaluation.
+        skipped: steps that changed no weight because loss or gradient were not finite.
+        skipped_in_a_row: how many of the latest steps these were, without a good one between.
+        rate_scale: the factor of the learning rate, halved each time the training was set back.
     """
 
     step: int = 0
@@ -50,20 +56,37 @@ class Progress:
     rate_scale: float = 1.0
 
 
-# With --time, how often a text is read at most: beyond that a model memorizes it, whatever the dropout
-# (benchmarks/README.md has the runs), and a schedule that ends there is better than a longer one that is
-# broken off by --patience.
-MOST_PASSES = 12.0
+@dataclasses.dataclass(frozen=True)
+class Action:
+    """What a training does next, as plain data that another process could be sent.
+
+    Attributes:
+        kind: make one step; evaluate, log and save; save the state only; or stop, because all is done or
+            because it was asked for.
+        rate: of a step, the share of the peak learning rates.
+    """
+
+    kind: Literal["step", "evaluate", "save", "stop"]
+    rate: float = 0.0
 
 
-class Plan:
-    """The layout of one training, and its clock.
+class Schedule:
+    """Decides what a training does next, from steps made, time spent, patience, saves and the stop signal.
+
+    The trainer asks ``next``, does what it says, and tells ``stepped``, ``scored`` and ``evaluated`` or
+    ``saved`` about it.
+
+    Args:
+        config: the settings, with a length.
+        window: characters in a step.
+        steps_per_epoch: steps in a pass over the training text.
+        validation: characters in the validation split.
 
     Attributes:
         progress: what has been seen so far.
-        total_steps: how many steps there will be; None where only the clock knows.
-        most_steps: where the clock knows: how many there will be at most. --patience 0 lifts the bound.
-        window: characters in a step.
+        total_steps: how many steps there will be; None where that depends on the clock.
+        most_steps: with --time, how many there will be at most; infinite with --patience 0.
+        window, steps_per_epoch: as above.
     """
 
     def __init__(self, config: TrainingConfig, window: int, steps_per_epoch: int, validation: int) -> None:
@@ -79,24 +102,69 @@ class Plan:
         # This session's speed; a resumed training may have moved to another machine.
         self._measured_steps, self._measured_seconds = 0, 0.0
         self._evaluation_seconds: float | None = None
+        # Of this session's saves: when the last one was, and whether there is anything new since.
+        self._saved_at: float | None = None
+        self._unsaved = False
+
+    def next(self, now: float, *, stopping: bool = False) -> Action:
+        """What to do now.
+
+        Args:
+            now: a clock's seconds, on the same clock as those given to ``saved``.
+            stopping: whether a signal asked the training to stop.
+        """
+        if self.finished or stopping:
+            return Action("stop")
+        if self._save_due(now):
+            return Action("save")
+        if self.ended or self.evaluation_due:
+            return Action("evaluate")
+        return Action("step", self.rate)
+
+    def _save_due(self, now: float) -> bool:
+        if self._saved_at is None:
+            self._saved_at = now
+            return self.progress.step == 0  # from the start there must be a state to resume, or to go back to
+        return self._unsaved and now - self._saved_at >= self._config.save_every
 
     def stepped(self, seconds: float) -> None:
-        """Counts a step's time; the session's first pays for torch's set-up and does not tell speed."""
+        """Counts a step and its time; the session's first includes torch's set-up: no measure of speed."""
+        self.progress.step += 1
         self.progress.seconds += seconds
+        self._unsaved = True
         if self._measured_steps or self._measured_seconds:
             self._measured_seconds += seconds
             self._measured_steps += 1
         else:
             self._measured_seconds = 1e-9
 
+    def scored(self, loss: float, train_loss: float) -> bool:
+        """Takes in an evaluation's loss, in nats a character; returns whether it is the lowest so far."""
+        progress = self.progress
+        if progress.best is not None and loss >= progress.best:
+            progress.stale += 1
+            return False
+        progress.best, progress.best_step, progress.best_train = loss, progress.step, train_loss
+        progress.stale = 0
+        return True
+
     def evaluated(self, seconds: float) -> None:
-        """Counts an evaluation's time."""
+        """Counts an evaluation and its time; the mean of the training losses begins anew."""
         self.progress.seconds += seconds
+        self.progress.evaluated = self.progress.step
+        self.progress.loss_sum, self.progress.loss_count = 0.0, 0
         self._evaluation_seconds = seconds
+        self._unsaved = True
+
+    def saved(self, now: float, *, written: bool = True) -> None:
+        """Counts a save; one that was not written, for want of a sound state, is due after the next step."""
+        self._unsaved = False
+        if written:
+            self._saved_at = now
 
     @property
     def done(self) -> float:
-        """How much of the training is behind, from 0 to 1, the last evaluation's time set aside."""
+        """The share of the training that is done, from 0 to 1; time for the last evaluation is reserved."""
         if self.total_steps is not None:
             return min(1.0, self.progress.step / self.total_steps)
         assert self._config.time is not None
@@ -107,13 +175,23 @@ class Plan:
         return min(1.0, max(self.progress.seconds / available, self.progress.step / self.most_steps))
 
     @property
+    def rate(self) -> float:
+        """The share of the peak learning rates that the next step uses."""
+        return rate_at(self.done, self._config) * self.progress.rate_scale
+
+    @property
     def ended(self) -> bool:
-        """Whether all is done, or so many evaluations brought nothing better that the rest is left out."""
+        """Whether no step follows: all are made, or ``patience`` evaluations in a row were no better."""
         return self.done >= 1 or 0 < self._config.patience <= self.progress.stale
 
     @property
+    def finished(self) -> bool:
+        """Whether no step follows and the model was evaluated after the last one."""
+        return self.ended and self.progress.evaluated == self.progress.step
+
+    @property
     def seconds_left(self) -> float | None:
-        """The time to the end, as far as it can be foreseen."""
+        """An estimate of the time to the end; None before one can be made."""
         cost = self._step_seconds
         if self._config.time is None:
             assert self.total_steps is not None
@@ -123,15 +201,15 @@ class Plan:
 
     @property
     def characters_per_second(self) -> float:
-        """Training speed in this session, evaluations apart; 0 before it is known."""
+        """Training speed in this session, without evaluations; 0 before it is known."""
         cost = self._step_seconds
         return self.window / cost if cost else 0.0
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether it is time to evaluate: EVALUATIONS in all, fewer where they would cost too much.
+        """Whether it is time to evaluate: EVALUATIONS times in all, fewer where they would cost too much.
 
-        None falls so near the end that the last one, which always comes, would say the same.
+        An evaluation that would come shortly before the one at the end is left out.
         """
         since = self.progress.step - self.progress.evaluated
         if self._config.eval_every is not None:
@@ -144,11 +222,11 @@ class Plan:
         return since >= interval and (1 - self.done) * total > interval / 2
 
     def _foreseen_steps(self) -> float | None:
-        """How many steps the training will have had, as far as that can be said yet."""
+        """An estimate of the training's number of steps; None before one can be made."""
         if self.total_steps is not None:
             return self.total_steps
         cost = self._step_seconds
-        if cost is None or self._measured_steps < MEASURED_STEPS:
+        if cost is None or self._measured_steps < TIMED_STEPS:
             return None
         assert self._config.time is not None
         return min(self.most_steps, self._config.time / cost)
@@ -159,7 +237,7 @@ class Plan:
 
 
 def rate_at(progress: float, config: TrainingConfig) -> float:
-    """The share of the peak rate at ``progress`` from 0 to 1: linear warm-up, then cosine to the floor.
+    """The share of the peak learning rate at ``progress`` from 0 to 1: linear warm-up, then cosine decay.
 
     >>> config = TrainingConfig(warmup=0.1, floor=0.02)
     >>> [round(rate_at(p, config), 2) for p in (0.05, 0.1, 0.55, 1.0)]

@@ -18,9 +18,9 @@ from charrnn.runs import RUNS, prepare_run, refuse_occupied
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_size
-from charrnn.training.state import SavedTraining, load_training, restore_training
+from charrnn.training.state import TrainingState, load_training
 from charrnn.training.trainer import Trainer
-from charrnn.training.transfer import transfer_weights
+from charrnn.training.transfer import Transfer, transfer_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,21 @@ class Request:
     given: frozenset[str] = frozenset()
 
 
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A training that is ready to run, and what setting it up found.
+
+    Attributes:
+        trainer: nothing trained yet, or restored to where its run stopped.
+        reason: why the model is as large as it is, where that was chosen.
+        transfer: what became of the symbols, where the weights came from another model.
+    """
+
+    trainer: Trainer
+    reason: str | None = None
+    transfer: Transfer | None = None
+
+
 def run_directory(request: Request) -> Path:
     """Where the run is or will be.
 
@@ -61,7 +76,7 @@ def run_directory(request: Request) -> Path:
     return RUNS / corpus_name(request.paths[0])
 
 
-def open_training(request: Request) -> Trainer:
+def open_training(request: Request) -> Prepared:
     """A trainer for the request, nothing trained yet, or restored to where its run stopped.
 
     A new run's directory is made only when its corpus could be read.
@@ -71,7 +86,7 @@ def open_training(request: Request) -> Trainer:
     """
     directory = run_directory(request)
     if request.resume:
-        return _resume(request, directory)
+        return Prepared(_resume(request, directory))
     if not request.paths:
         raise ConfigError("name a corpus: a file, a directory, or - for stdin")
     if not request.force:
@@ -89,11 +104,9 @@ def open_training(request: Request) -> Trainer:
         given |= ModelConfig.__dataclass_fields__.keys() - {"dropout"}
     choice = choose_size(shape, training.length, corpus, machine, given)
     trainer = Trainer(corpus, choice.model, choice.training, machine, directory)
-    trainer.reason = choice.reason
-    if source is not None:
-        trainer.transfer = transfer_weights(source, trainer.model, corpus.tokenizer)
+    transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
     prepare_run(directory, force=request.force, cache=corpus.cache)
-    return trainer
+    return Prepared(trainer, choice.reason, transfer)
 
 
 def _shape_of(source: ModelFile, request: Request) -> ModelConfig:
@@ -139,11 +152,11 @@ def _resume(request: Request, directory: Path) -> Trainer:
     machine = choose_machine(training.device, saved.precision, request.training.threads)
     training = dataclasses.replace(training, save_every=request.training.save_every)
     trainer = Trainer(corpus, saved.architecture, training, machine, directory)
-    restore_training(trainer, saved)
+    trainer.restore(saved)
     return trainer
 
 
-def _check_agreement(request: Request, saved: SavedTraining) -> None:
+def _check_agreement(request: Request, saved: TrainingState) -> None:
     """Refuses a flag that contradicts the run: its settings come from its state.
 
     Raises:

@@ -1,66 +1,62 @@
-"""A trainer's state, to and from disk: what makes resuming exact."""
+"""A training's state as plain data, and its file: all that exact resuming needs."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from charrnn.config import ModelConfig, Precision, TrainingConfig, from_mapping
-from charrnn.errors import ModelFileError, RunError
-from charrnn.files import LOG_FILE, STATE_FILE, write_atomically
+from charrnn.errors import ConfigError, ModelFileError, RunError
+from charrnn.files import STATE_FILE
 from charrnn.model.file import Tensors, load_state, save_state
 from charrnn.training.schedule import Progress
 
-if TYPE_CHECKING:
-    from charrnn.training.trainer import Trainer
-
-
-def save_training(trainer: Trainer, path: Path) -> None:
-    """Writes weights, optimizers, hidden state, generators, progress and settings, atomically.
-
-    Raises:
-        OSError: as for ``checkpoint.save_state``.
-    """
-    metadata = {
-        "architecture": dataclasses.asdict(trainer.model.config),
-        "training": dataclasses.asdict(trainer.config),
-        "precision": trainer.machine.precision,
-        "tokenizer": trainer.corpus.tokenizer.describe(),
-        "corpus": trainer.corpus.describe(),
-        "progress": dataclasses.asdict(trainer.progress),
-        "finished": trainer.finished,
-    }
-    save_state(path, trainer.step.capture(), metadata)
-
 
 @dataclasses.dataclass(frozen=True)
-class SavedTraining:
-    """A training state as read from disk.
+class TrainingState:
+    """Everything that a training's outcome depends on; ``Trainer.capture`` makes one.
 
     Attributes:
-        tensors: by name.
-        architecture, training: the settings it was made with; they cannot be changed on resuming.
-        corpus: what the text was (paths, sha256, split).
-        tokenizer: its vocabulary, described.
-        precision: the arithmetic it was trained in.
-        progress: what had been seen.
-        finished: whether its plan was done.
+        tensors: weights, optimizer state, hidden state and random generators, named as
+            ``TrainingStep.capture`` describes.
+        architecture, training: the settings; they cannot be changed on resuming.
+        precision: the arithmetic it is trained in.
+        tokenizer: its description, with the vocabulary.
+        corpus: the text's description: paths, sha256, split.
+        progress: what has been seen and found so far.
+        finished: whether the training is complete.
     """
 
-    path: Path
     tensors: Tensors
     architecture: ModelConfig
     training: TrainingConfig
-    corpus: dict[str, Any]
-    tokenizer: dict[str, Any]
     precision: Precision
+    tokenizer: dict[str, Any]
+    corpus: dict[str, Any]
     progress: Progress
     finished: bool
 
 
-def load_training(directory: Path) -> SavedTraining:
+def save_training(path: Path, state: TrainingState) -> None:
+    """Writes a state to a file, atomically.
+
+    Raises:
+        OSError: the disk is full, or the place cannot be written; what stood there still stands.
+    """
+    metadata = {
+        "architecture": dataclasses.asdict(state.architecture),
+        "training": dataclasses.asdict(state.training),
+        "precision": state.precision,
+        "tokenizer": state.tokenizer,
+        "corpus": state.corpus,
+        "progress": dataclasses.asdict(state.progress),
+        "finished": state.finished,
+    }
+    save_state(path, state.tensors, metadata)
+
+
+def load_training(directory: Path) -> TrainingState:
     """Reads the state of the run in a directory.
 
     Raises:
@@ -72,52 +68,15 @@ def load_training(directory: Path) -> SavedTraining:
         raise RunError(f"{directory}: no {STATE_FILE} to resume from; train without --resume")
     tensors, metadata = load_state(path)
     try:
-        return SavedTraining(
-            path=path,
+        return TrainingState(
             tensors=tensors,
             architecture=from_mapping(ModelConfig, metadata["architecture"]),
             training=from_mapping(TrainingConfig, metadata["training"]),
-            corpus=metadata["corpus"],
-            tokenizer=metadata["tokenizer"],
             precision=metadata["precision"],
+            tokenizer=metadata["tokenizer"],
+            corpus=metadata["corpus"],
             progress=from_mapping(Progress, metadata["progress"]),
             finished=metadata["finished"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
         raise ModelFileError(f"{path}: its description lacks or garbles {error}") from None
-
-
-def restore_training(trainer: Trainer, saved: SavedTraining) -> None:
-    """Puts a trainer, made with the saved settings and the same text, where the saved one was.
-
-    Raises:
-        RunError: the text is another one.
-        ModelFileError: a tensor is missing or of another shape.
-    """
-    if trainer.corpus.sha256 != saved.corpus["sha256"]:
-        raise RunError(
-            f"{', '.join(trainer.corpus.paths)}: not the text this run learns "
-            f"(sha256 {saved.corpus['sha256'][:12]}, found {trainer.corpus.sha256[:12]}); "
-            "give that text back, or train anew with --output-dir"
-        )
-    try:
-        trainer.step.restore(saved.tensors)
-    except (KeyError, RuntimeError) as error:
-        raise ModelFileError(f"{saved.path}: a tensor is missing or misshapen: {error}") from None
-    trainer.plan.progress = saved.progress
-    _cut_log(trainer.directory / LOG_FILE, saved.progress)
-
-
-def _cut_log(path: Path, progress: Progress) -> None:
-    """Takes from the log what was written after the state: it will be written again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            step = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError):
-            break  # a line that a kill cut short
-        if step <= progress.evaluated:
-            kept.append(line)
-    write_atomically(path, "".join(kept).encode())

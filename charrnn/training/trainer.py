@@ -1,13 +1,12 @@
-"""Truncated back-propagation through time: the loop, its plan, and all it needs to go on after a stop.
+"""The training loop: does what the schedule decides, keeps the best model, the state and the log.
 
-All that decides a training's outcome is in its state: weights, optimizers, hidden state, dropout's generator,
-the step and what was seen. Restored from any step it goes on, to the last bit, as if nothing had happened.
+All that decides a training's outcome is in its state: weights, optimizers, hidden state, the dropout
+generator, the step and what was seen. Restored from any step, a training goes on exactly, to the last bit.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from pathlib import Path
@@ -18,46 +17,45 @@ import torch
 from torch import Tensor
 
 from charrnn.config import CADENCE, ModelConfig, TrainingConfig
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, ModelFileError, RunError
 from charrnn.evaluation.torch_scorer import line_pieces, score_pieces
-from charrnn.files import LOG_FILE, MODEL_FILE, STATE_FILE
+from charrnn.files import MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
 from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import export_weights
 from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items
-from charrnn.training.listener import Listener, Report
-from charrnn.training.schedule import Plan, Progress, rate_at
-from charrnn.training.state import load_training, restore_training, save_training
+from charrnn.training.listener import Listener, Report, Status
+from charrnn.training.log import Log
+from charrnn.training.schedule import Progress, Schedule
+from charrnn.training.state import TrainingState, load_training, save_training
 from charrnn.training.step import build_step
-from charrnn.training.transfer import Transfer
 
 FETCH_EVERY = 20  # steps between waits for an accelerator
 MOST_VALIDATED = 1 << 21  # symbols
-PERSISTENT = 10  # steps in a row without a finite loss, before the training is set back
-SMALLEST_SCALE = 1 / 64  # of the rate, below which setting back is given up
+MOST_SKIPPED = 10  # steps in a row without a finite loss, at which the training is set back
+SMALLEST_SCALE = 1 / 64  # of the learning rate; set back below it, the training gives up
 
 
 class Interrupted(Exception):
-    """The user asked to stop; the state is saved."""
+    """The training was asked to stop; its state is saved."""
 
 
 class Diverged(CharrnnError):
-    """The loss is no longer a number."""
+    """The loss stays infinite or NaN, however small the learning rate."""
 
 
 class Trainer:
     """Trains one model on one corpus into one run directory.
 
     Attributes:
-        plan: how much is done, and what comes when.
-        step: makes one step: the model, its optimizers and the batches.
-        model, machine: the step's own.
-        validation: what is scored to choose the best model: the split, or its first MOST_VALIDATED ids.
-        transfer: what became of the symbols, where the weights came from another model.
-        reason: why the model is as large as it is, where that was chosen.
-        recent_loss: the mean of the last fifty steps or so, for showing.
-        stopping: set from outside (a signal handler) to save and stop after the current step.
+        corpus, config, directory: what is learnt, the settings with a length, where the run's files are.
+        step: makes one step; has the model, its optimizers and the batches.
+        model, machine: those of the step.
+        validation: the ids that are scored to choose the best model: the first MOST_VALIDATED of the split.
+        schedule: decides what comes next; has the progress.
+        recent_loss: the training loss averaged over about fifty steps, for showing.
+        stopping: to be set from outside (a signal handler) to save and stop after the current step.
     """
 
     def __init__(
@@ -68,80 +66,82 @@ class Trainer:
         machine: Machine,
         directory: Path,
     ) -> None:
-        assert config.seed is not None
         self.corpus, self.config = corpus, config.length
         self.directory = directory
+        self._log = Log(directory)
         self._listener: Listener = Listener()
         self.step = build_step(corpus, model_config, config, machine)
         self.model, self.machine = self.step.model, machine
-        # Of a huge split the beginning: an evaluation must not outlast the training.
+        # Only the beginning of a huge split: an evaluation must not take longer than the training.
         self.validation = corpus.validation[:MOST_VALIDATED]
-        self.plan = Plan(
-            self.config,
-            self.step.window,
-            self.step.steps_per_epoch,
-            len(self.validation),
+        self.schedule = Schedule(
+            self.config, self.step.window, self.step.steps_per_epoch, len(self.validation)
         )
         self.stopping = False
         self.recent_loss = math.nan
-        self.transfer: Transfer | None = None
-        self.reason: str | None = None
         self._pending: list[Tensor] = []  # losses not yet fetched from the device
-        self._saved_at = time.monotonic()
 
     @property
     def progress(self) -> Progress:
         """What has been seen so far."""
-        return self.plan.progress
+        return self.schedule.progress
 
     @property
     def finished(self) -> bool:
-        """Whether the plan is done, or patience over, and the model evaluated."""
-        return self.plan.ended and self.progress.evaluated == self.progress.step
+        """Whether the training is complete, its last evaluation included."""
+        return self.schedule.finished
 
     # -- the loop ------------------------------------------------------------------------------------
 
     def run(self, listener: Listener | None = None) -> None:
-        """Trains to the end of the plan, watched by the listener.
+        """Trains to the end of the schedule, calling the listener.
 
         Raises:
             Interrupted: ``stopping`` was set; the state is saved.
-            Diverged: losses are not finite, however small the rate.
+            Diverged: losses are not finite, however small the learning rate.
         """
         self._listener = listener or self._listener
+        self._log.cut(self.progress.evaluated)  # what a killed session logged and did not save
         self.model.train()
-        if self.progress.step == 0:
-            self.save()  # from now on there is something to go on from, or back to
-        while not self.plan.ended:
-            if self.plan.evaluation_due:
+        while True:
+            action = self.schedule.next(time.monotonic(), stopping=self.stopping)
+            if action.kind == "step":
+                self._make_step(action.rate)
+            elif action.kind == "evaluate":
                 self._evaluate()
-                continue
-            self._timed_step()
-            if self.stopping:
-                self._stop()
-            if time.monotonic() - self._saved_at >= self.config.save_every:
+            elif action.kind == "save":
                 self.save()
+            else:
+                break
         if not self.finished:
-            self._evaluate()
+            self.save()
+            raise Interrupted
 
-    def _stop(self) -> None:
-        self.save()
-        raise Interrupted
-
-    def _timed_step(self) -> None:
+    def _make_step(self, rate: float) -> None:
         began = time.perf_counter()
-        self.step(self.progress.step, self.rate)
-        self.progress.step += 1
+        self.step(self.progress.step, rate)
         self._pending.append(self.step.loss)
-        if len(self._pending) >= FETCH_EVERY or self.machine.device.type == "cpu":
-            self._collect_losses()  # waits for the device, so that seconds are true
-        self.plan.stepped(time.perf_counter() - began)
-        self._listener.stepped(self)
+        fetching = len(self._pending) >= FETCH_EVERY or self.machine.device.type == "cpu"
+        if fetching:
+            self.machine.synchronize()
+        self.schedule.stepped(time.perf_counter() - began)
+        if fetching:
+            self._collect_losses()
+        self._listener.stepped(self.status())
 
-    @property
-    def rate(self) -> float:
-        """The share of the peak learning rates that the next step uses."""
-        return rate_at(self.plan.done, self.config) * self.progress.rate_scale
+    def status(self) -> Status:
+        """Where the training stands, for showing."""
+        schedule, progress = self.schedule, self.progress
+        return Status(
+            step=progress.step,
+            epoch=progress.step / schedule.steps_per_epoch,
+            done=schedule.done,
+            seconds=progress.seconds,
+            seconds_left=schedule.seconds_left,
+            characters_per_second=schedule.characters_per_second,
+            recent_loss=self.recent_loss,
+            rate_scale=progress.rate_scale,
+        )
 
     def _collect_losses(self) -> None:
         if not self._pending:
@@ -158,61 +158,56 @@ class Trainer:
             self.recent_loss = loss if first else 0.98 * self.recent_loss + 0.02 * loss
             self.progress.loss_sum += loss
             self.progress.loss_count += 1
-        if self.progress.skipped_in_a_row >= PERSISTENT:
+        if self.progress.skipped_in_a_row >= MOST_SKIPPED:
             self._set_back()
 
     def _set_back(self) -> None:
-        """Goes back to the last saved state, at half the rate."""
+        """Returns to the last saved state, with half the learning rate."""
         now = self.progress
         if now.rate_scale < SMALLEST_SCALE:
             raise Diverged(
                 f"the loss is not finite at step {now.step}, even at {now.rate_scale:.3g} of the rate; "
                 "train anew with a lower --lr and --matrix-lr, or with --precision fp32"
             )
-        restore_training(self, load_training(self.directory))
+        self.restore(load_training(self.directory))
+        self._log.cut(self.progress.evaluated)
         again = self.progress
         again.rate_scale = min(again.rate_scale, now.rate_scale) / 2
         again.seconds, again.skipped = now.seconds, now.skipped
-        self._listener.set_back(self)
+        self._listener.set_back(self.status())
 
     # -- evaluation ----------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
-        """Scores the whole validation split, logs it, and keeps the model if it is the best so far."""
+        """Scores the validation split, logs the result, and keeps the model if it is the best so far."""
         began = time.perf_counter()
         self._collect_losses()
         loss = self._validate()
+        if self.stopping:
+            return  # this evaluation is made anew on resuming
         progress = self.progress
         train_loss = progress.loss_sum / max(1, progress.loss_count)
-        better = loss if loss is not None else train_loss
-        if progress.best is None or better < progress.best:
-            progress.best, progress.best_step, progress.stale = better, progress.step, 0
-            progress.best_train = train_loss
+        if self.schedule.scored(train_loss if loss is None else loss, train_loss):
             self._save_model(loss, train_loss)
-        else:
-            progress.stale += 1
-        self.plan.evaluated(time.perf_counter() - began)
-        progress.evaluated = progress.step
-        progress.loss_sum, progress.loss_count = 0.0, 0
+        self.schedule.evaluated(time.perf_counter() - began)
         report = Report(
             step=progress.step,
             epoch=progress.step / self.step.steps_per_epoch,
-            characters=progress.step * self.plan.window,
+            characters=progress.step * self.step.window,
             seconds=progress.seconds,
             train_loss=train_loss,
             val_loss=loss,
             bits_per_character=None if loss is None else loss / math.log(2),
-            lr=self.config.lr * self.rate,
+            lr=self.config.lr * self.schedule.rate,
             gradient_norm=float(self.step.gradient_norm),
-            characters_per_second=self.plan.characters_per_second,
+            characters_per_second=self.schedule.characters_per_second,
         )
-        with (self.directory / LOG_FILE).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(dataclasses.asdict(report)) + "\n")
+        self._log.append(report)
         self.save()
         self._listener.evaluated(report)
 
     def _validate(self) -> float | None:
-        """Nats a character over the validation split, in float32; None where it is empty."""
+        """The validation loss in nats a character, in float32; None without a split, or when stopping."""
         ids = self.validation
         if len(ids) == 0:
             return None
@@ -230,41 +225,77 @@ class Trainer:
                 done += len(scores)
                 self._listener.evaluating(done / len(ids))
                 if self.stopping:
-                    self._stop()  # the evaluation is made anew on resuming
+                    return None
         finally:
             self.model.train()
         return nats / len(ids)
 
-    # -- files ---------------------------------------------------------------------------------------
+    # -- model and state -----------------------------------------------------------------------------
 
-    def _save_model(self, val_loss: float | None, train_loss: float) -> None:
-        progress = self.progress
-        quality: dict[str, Any] = {"step": progress.step, "train_nats_per_character": train_loss}
-        if val_loss is not None:
-            quality["nats_per_character"] = val_loss
-            quality["bits_per_character"] = val_loss / math.log(2)
-            quality["characters"] = len(self.validation)
-        model = ModelFile(
+    def model_file(self, quality: dict[str, Any] | None = None) -> ModelFile:
+        """The model as it is now, as a model file holds it."""
+        settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in CADENCE}
+        return ModelFile(
             weights=export_weights(self.model),
             config=self.model.config,
             tokenizer=self.corpus.tokenizer,
             corpus=self.corpus.describe(),
-            training={k: v for k, v in dataclasses.asdict(self.config).items() if k not in CADENCE}
+            training=settings
             | {
-                "step": progress.step,
-                "seconds": round(progress.seconds, 3),
+                "step": self.progress.step,
+                "seconds": round(self.progress.seconds, 3),
                 "precision": self.machine.precision,
                 "batch": self.step.batches.batch,
                 "window": self.step.batches.time,
             },
-            quality=quality,
+            quality=quality or {},
         )
-        save_model(self.directory / MODEL_FILE, model)
+
+    def _save_model(self, val_loss: float | None, train_loss: float) -> None:
+        quality: dict[str, Any] = {"step": self.progress.step, "train_nats_per_character": train_loss}
+        if val_loss is not None:
+            quality["nats_per_character"] = val_loss
+            quality["bits_per_character"] = val_loss / math.log(2)
+            quality["characters"] = len(self.validation)
+        save_model(self.directory / MODEL_FILE, self.model_file(quality))
 
     def save(self) -> None:
-        """Writes all that resuming needs; not while losses are not finite, for that is no state to keep."""
+        """Writes the state to the run's directory, unless the latest losses are not finite."""
         self._collect_losses()
-        if self.progress.skipped_in_a_row:
-            return
-        save_training(self, self.directory / STATE_FILE)
-        self._saved_at = time.monotonic()
+        fit = self.progress.skipped_in_a_row == 0
+        if fit:
+            save_training(self.directory / STATE_FILE, self.capture())
+        self.schedule.saved(time.monotonic(), written=fit)
+
+    def capture(self) -> TrainingState:
+        """A copy of the training's state."""
+        return TrainingState(
+            tensors=self.step.capture(),
+            architecture=self.model.config,
+            training=self.config,
+            precision=self.machine.precision,
+            tokenizer=self.corpus.tokenizer.describe(),
+            corpus=self.corpus.describe(),
+            progress=dataclasses.replace(self.progress),
+            finished=self.finished,
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Returns to a captured state; the trainer must have been made with its settings and text.
+
+        Raises:
+            RunError: the state is of another text.
+            ModelFileError: a tensor is missing or of another shape.
+        """
+        if self.corpus.sha256 != state.corpus["sha256"]:
+            raise RunError(
+                f"{', '.join(self.corpus.paths)}: not the text this run learns "
+                f"(sha256 {state.corpus['sha256'][:12]}, found {self.corpus.sha256[:12]}); "
+                "give that text back, or train anew with --output-dir"
+            )
+        try:
+            self.step.restore(state.tensors)
+        except (KeyError, RuntimeError) as error:
+            path = self.directory / STATE_FILE
+            raise ModelFileError(f"{path}: a tensor is missing or misshapen: {error}") from None
+        self.schedule.progress = dataclasses.replace(state.progress)

@@ -17,7 +17,7 @@ import torch
 from charrnn.config import Cell, CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.errors import CharrnnError, ConfigError, ModelFileError, RunError
 from charrnn.model.file import load_model, load_state
-from charrnn.training.listener import Listener, Report
+from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.setup import Request, open_training
 from charrnn.training.trainer import Interrupted, Trainer
 from tests.conftest import TINY, Charrnn, command, environment
@@ -59,29 +59,35 @@ def request_for(text: Path, directory: Path, cell: Cell = "lstm", **changes: Any
     )
 
 
-class Stop(Listener):
+class Holder(Listener):
+    """A listener that is given its trainer."""
+
+    trainer: Trainer
+
+
+class Stop(Holder):
     """Stops a training after a step, or while it is evaluated."""
 
     def __init__(self, step: int, *, evaluating: bool = False) -> None:
         self._step, self._evaluating = step, evaluating
-        self._trainer: Trainer | None = None
 
-    def stepped(self, trainer: Trainer) -> None:
-        """Stops after the step, or remembers whom to stop."""
-        self._trainer = trainer
-        if trainer.progress.step == self._step and not self._evaluating:
-            trainer.stopping = True
+    def stepped(self, status: Status) -> None:
+        """Stops after the step."""
+        if status.step == self._step and not self._evaluating:
+            self.trainer.stopping = True
 
     def evaluating(self, share: float) -> None:
         """Stops during the evaluation after the step."""
         assert 0 < share <= 1
-        if self._trainer is not None and self._trainer.progress.step == self._step and self._evaluating:
-            self._trainer.stopping = True
+        if self.trainer.progress.step == self._step and self._evaluating:
+            self.trainer.stopping = True
 
 
 def train(request: Request, listener: Listener | None = None) -> Trainer:
     """Runs a training to its end."""
-    trainer = open_training(request)
+    trainer = open_training(request).trainer
+    if isinstance(listener, Holder):
+        listener.trainer = trainer
     trainer.run(listener)
     return trainer
 
@@ -193,18 +199,19 @@ def test_stopped_again_and_again_it_goes_on_exactly(
     check_same(outcome(tmp_path / "run"), straight["lstm"])
 
 
-class Saver(Listener):
+class Saver(Holder):
     """Keeps a copy of the run's files as they were after a step."""
 
     def __init__(self, step: int) -> None:
         self._step = step
         self.files: dict[str, bytes] = {}
 
-    def stepped(self, trainer: Trainer) -> None:
+    def stepped(self, status: Status) -> None:
         """Copies the state, saved now, and nothing that comes later."""
-        if trainer.progress.step == self._step:
-            trainer.save()
-            self.files = {"state.safetensors": (trainer.directory / "state.safetensors").read_bytes()}
+        if status.step == self._step:
+            self.trainer.save()
+            state = self.trainer.directory / "state.safetensors"
+            self.files = {state.name: state.read_bytes()}
 
 
 @pytest.mark.parametrize("step", [4, 6, 13])
@@ -236,12 +243,29 @@ def test_a_garbled_end_of_the_log_is_written_anew(
     check_same(outcome(tmp_path / "run"), straight["lstm"])
 
 
+def test_a_captured_state_is_a_copy(text: Path, tmp_path: Path) -> None:
+    """What was captured stays as it is while training goes on, and restored it is captured again the same."""
+    request = request_for(text, tmp_path / "run")
+    train_until(request, Stop(9))
+    trainer = open_training(dataclasses.replace(request, resume=True)).trainer
+    state = trainer.capture()
+    before = {name: array.tobytes() for name, array in state.tensors.items()}
+    trainer.run()
+    assert state.progress.step == 9
+    assert {name: array.tobytes() for name, array in state.tensors.items()} == before
+    assert trainer.capture().tensors["weights.output.bias"].tobytes() != before["weights.output.bias"]
+    trainer.restore(state)
+    again = trainer.capture()
+    assert again.progress == state.progress
+    assert {name: array.tobytes() for name, array in again.tensors.items()} == before
+
+
 def test_a_finished_training_is_not_resumed(text: Path, tmp_path: Path) -> None:
     """A run that is done is left as it is, to the byte."""
     request = request_for(text, tmp_path / "run")
     train(request)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    trainer = open_training(dataclasses.replace(request, resume=True))
+    trainer = open_training(dataclasses.replace(request, resume=True)).trainer
     assert trainer.finished
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
@@ -250,7 +274,7 @@ def test_the_text_is_found_again(text: Path, tmp_path: Path) -> None:
     """Without a corpus on the command line, the run's own is read from where it was."""
     request = request_for(text, tmp_path / "run")
     train_until(request, Stop(3))
-    trainer = open_training(dataclasses.replace(request, paths=[], resume=True))
+    trainer = open_training(dataclasses.replace(request, paths=[], resume=True)).trainer
     assert trainer.corpus.characters == len(TEXT)
     assert trainer.progress.step == 3
 
@@ -290,7 +314,7 @@ def test_contradicting_flags_are_refused(
     with pytest.raises(ConfigError) as caught:
         open_training(dataclasses.replace(asked, **{part: changed}))
     assert str(caught.value).startswith(message)
-    assert open_training(asked).progress.step == 3
+    assert open_training(asked).trainer.progress.step == 3
 
 
 def test_defaults_do_not_contradict(text: Path, tmp_path: Path) -> None:
@@ -300,7 +324,7 @@ def test_defaults_do_not_contradict(text: Path, tmp_path: Path) -> None:
     bare = Request(
         [str(text)], tmp_path / "run", CorpusConfig(), ModelConfig(), TrainingConfig(), resume=True
     )
-    trainer = open_training(bare)
+    trainer = open_training(bare).trainer
     assert trainer.model.config == request.model
     assert trainer.config.seed == 5
     assert trainer.config.steps == STEPS
@@ -322,7 +346,7 @@ def test_a_run_named_as_the_text_is_an_error(text: Path, tmp_path: Path) -> None
     with pytest.raises(RunError, match=r"run: a run, not a text; .* charrnn train --resume -o .*run$"):
         open_training(mistaken)
     meant = dataclasses.replace(request, paths=[], directory=tmp_path / "run", resume=True)
-    assert open_training(meant).progress.step == 3
+    assert open_training(meant).trainer.progress.step == 3
 
 
 @pytest.mark.parametrize("cut", [0, 100, 5000])
@@ -346,10 +370,10 @@ class Count(Listener):
         self.steps = 0
         self.reports: list[Report] = []
 
-    def stepped(self, trainer: Trainer) -> None:
+    def stepped(self, status: Status) -> None:
         """Counts."""
         self.steps += 1
-        assert trainer.progress.step == self.steps
+        assert status.step == self.steps
 
     def evaluated(self, report: Report) -> None:
         """Keeps the report."""
@@ -392,15 +416,15 @@ def test_killed_at_any_moment_it_goes_on_exactly(charrnn: Charrnn, tmp_path: Pat
     check_same(outcome(tmp_path / "killed"), outcome(tmp_path / "straight"))
 
 
-class Losses(Listener):
+class Losses(Holder):
     """Keeps the loss of every step."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
 
-    def stepped(self, trainer: Trainer) -> None:
+    def stepped(self, status: Status) -> None:  # noqa: ARG002
         """Keeps the last step's loss."""
-        self.losses.append(float(trainer.step.loss))
+        self.losses.append(float(self.trainer.step.loss))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -412,7 +436,7 @@ def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell:
     request = dataclasses.replace(
         request, training=still, model=dataclasses.replace(request.model, dropout=0.0)
     )
-    trainer = open_training(request)
+    trainer = open_training(request).trainer
     model, batches = trainer.model, trainer.step.batches
     with torch.no_grad():  # sharper than a model begins, so that a state matters
         for parameter in model.parameters():
@@ -427,6 +451,7 @@ def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell:
         nats = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         expected += nats.view(batches.steps_per_epoch, -1).mean(1).tolist()
     listener = Losses()
+    listener.trainer = trainer
     trainer.run(listener)
     assert len(expected) >= 2 * batches.steps_per_epoch
     assert listener.losses[: len(expected)] == pytest.approx(expected, rel=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,39 +10,34 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
-from charrnn.training.schedule import EVALUATIONS, MOST_PASSES, Plan
+from charrnn.training.schedule import EVALUATIONS, MOST_PASSES, Action, Schedule, rate_at
 
 
-def plan(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Plan:
-    """A plan of a training with these settings."""
-    return Plan(TrainingConfig(**settings), window, steps_per_epoch, validation)
+def schedule(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Schedule:
+    """The schedule of a training with these settings."""
+    return Schedule(TrainingConfig(**settings), window, steps_per_epoch, validation)
 
 
-def simulate(it: Plan, step: float, evaluation: float, *, improves: bool = True) -> list[int]:
-    """Runs a plan as the trainer does, with a clock of its own; returns the steps of its evaluations."""
+def simulate(it: Schedule, step: float, evaluation: float, *, improves: bool = True) -> list[int]:
+    """Obeys a schedule as the trainer does, with a clock of its own; returns the steps of its evaluations."""
     evaluations: list[int] = []
-
-    def evaluate() -> None:
-        it.evaluated(evaluation)
-        it.progress.evaluated = it.progress.step
-        it.progress.stale = 0 if improves else it.progress.stale + 1
-        evaluations.append(it.progress.step)
-
-    while not it.ended:
-        if it.evaluation_due:
-            evaluate()
-            continue
-        it.progress.step += 1
-        it.stepped(step)
-    if it.progress.evaluated != it.progress.step:
-        evaluate()
+    while (action := it.next(now=it.progress.seconds)).kind != "stop":
+        if action.kind == "step":
+            it.stepped(step)
+        elif action.kind == "save":
+            it.saved(it.progress.seconds)
+        else:
+            it.scored(1 / (1 + len(evaluations)) if improves else math.inf, 0.0)
+            it.evaluated(evaluation)
+            it.saved(it.progress.seconds)
+            evaluations.append(it.progress.step)
     return evaluations
 
 
 @given(st.integers(1, 5000), st.integers(0, 100_000))
 def test_steps_are_counted_exactly(steps: int, validation: int) -> None:
     """With ``--steps N`` there are N steps, and an evaluation after the last."""
-    it = plan(validation=validation, steps=steps)
+    it = schedule(validation=validation, steps=steps)
     evaluations = simulate(it, 0.01, 0.1)
     assert it.progress.step == steps
     assert evaluations[-1] == steps
@@ -51,7 +47,7 @@ def test_steps_are_counted_exactly(steps: int, validation: int) -> None:
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 50), (2.5, 125), (0.1, 5), (0.001, 1)])
 def test_epochs_are_steps(epochs: float, steps: int) -> None:
     """``--epochs`` counts windows of a lane, at least one."""
-    it = plan(epochs=epochs)
+    it = schedule(epochs=epochs)
     assert it.total_steps == steps
     simulate(it, 0.01, 0.1)
     assert it.progress.step == steps
@@ -59,7 +55,7 @@ def test_epochs_are_steps(epochs: float, steps: int) -> None:
 
 def test_evaluations_do_not_depend_on_speed() -> None:
     """Where steps are counted, evaluations come at the same steps on any machine."""
-    fast, slow = (simulate(plan(validation=500, steps=333), cost, cost) for cost in (0.001, 5.0))
+    fast, slow = (simulate(schedule(validation=500, steps=333), cost, cost) for cost in (0.001, 5.0))
     assert fast == slow
     assert len(fast) == 10  # 500 characters cost 5/3 steps, and 20 times that is 34
 
@@ -67,18 +63,18 @@ def test_evaluations_do_not_depend_on_speed() -> None:
 def test_costly_evaluations_are_rarer() -> None:
     """A validation split as large as many steps is scored so seldom that it costs a twentieth."""
     window, validation, steps = 100, 40_000, 1000
-    evaluations = simulate(plan(window, 50, validation, steps=steps), 0.01, 1.0)
+    evaluations = simulate(schedule(window, 50, validation, steps=steps), 0.01, 1.0)
     # one evaluation reads 400 windows forwards only, a third of a step each
     arithmetic = len(evaluations[:-1]) * 400 / 3
     assert arithmetic <= 0.05 * steps
     assert evaluations[-1] == steps
-    assert len(simulate(plan(window, 50, 400, steps=steps), 0.01, 1.0)) == EVALUATIONS
+    assert len(simulate(schedule(window, 50, 400, steps=steps), 0.01, 1.0)) == EVALUATIONS
 
 
 def test_evaluations_come_when_asked() -> None:
     """``--eval-every N`` evaluates every N steps and after the last."""
-    assert simulate(plan(steps=50, eval_every=20), 0.01, 0.1) == [20, 40, 50]
-    assert simulate(plan(steps=40, eval_every=20), 0.01, 0.1) == [20, 40]
+    assert simulate(schedule(steps=50, eval_every=20), 0.01, 0.1) == [20, 40, 50]
+    assert simulate(schedule(steps=40, eval_every=20), 0.01, 0.1) == [20, 40]
 
 
 @given(st.floats(100, 3000), st.floats(1e-4, 0.5), st.integers(0, 20_000), st.floats(0.5, 2.0))
@@ -91,7 +87,7 @@ def test_time_is_kept(steps: float, step: float, validation: int, truth: float) 
     seconds = steps * step
     # Time for a dozen evaluations is little enough to ask for.
     assume(seconds > 12 * evaluation)
-    it = plan(window=100, steps_per_epoch=1000, validation=validation, time=seconds)
+    it = schedule(window=100, steps_per_epoch=1000, validation=validation, time=seconds)
     evaluations = simulate(it, step, evaluation)
     assert it.progress.seconds <= 1.01 * seconds + 2 * step + evaluation
     assert it.progress.seconds >= 0.85 * seconds
@@ -100,20 +96,20 @@ def test_time_is_kept(steps: float, step: float, validation: int, truth: float) 
 
 def test_progress_is_a_share() -> None:
     """``done`` goes from 0 to 1 in proportion to the steps, or to the seconds."""
-    it = plan(steps=200)
+    it = schedule(steps=200)
     assert it.done == 0
     it.progress.step = 50
     assert it.done == 0.25
     it.progress.step = 300
     assert it.done == 1
-    timed = plan(time=100.0)
+    timed = schedule(time=100.0)
     timed.progress.seconds = 25.0
     assert timed.done == 0.25
 
 
 def test_the_last_evaluation_is_set_aside() -> None:
     """The time that an evaluation took is reserved at the end, up to a quarter of all."""
-    it = plan(time=100.0, validation=1000)
+    it = schedule(time=100.0, validation=1000)
     it.evaluated(10.0)
     it.progress.seconds = 45.0
     assert it.done == 0.5  # of 100 - 10
@@ -124,11 +120,10 @@ def test_the_last_evaluation_is_set_aside() -> None:
 
 def test_speed_leaves_out_the_first_step() -> None:
     """A session's first step, which sets torch up, does not count into its speed, but into its time."""
-    it = plan(window=100, steps=10)
+    it = schedule(window=100, steps=10)
     assert it.characters_per_second == 0
     assert it.seconds_left is None
     for seconds in (30.0, 0.5, 1.5):
-        it.progress.step += 1
         it.stepped(seconds)
     assert it.characters_per_second == pytest.approx(100)
     assert it.seconds_left == pytest.approx(7.0)
@@ -137,7 +132,7 @@ def test_speed_leaves_out_the_first_step() -> None:
 
 def test_time_left_is_what_was_not_used() -> None:
     """With ``--time``, what is left is the rest of it, and never less than nothing."""
-    it = plan(time=60.0)
+    it = schedule(time=60.0)
     it.progress.seconds = 45.0
     assert it.seconds_left == 15.0
     it.progress.seconds = 61.0
@@ -147,22 +142,80 @@ def test_time_left_is_what_was_not_used() -> None:
 def test_patience_ends_a_training_that_gains_nothing() -> None:
     """After ``--patience`` evaluations without a better one no step follows; 0 waits for ever."""
     settings: dict[str, Any] = {"steps": 1000, "eval_every": 10}
-    assert simulate(plan(**settings, patience=3), 0.01, 0.1, improves=False) == [10, 20, 30]
-    assert len(simulate(plan(**settings, patience=0), 0.01, 0.1, improves=False)) == 100
-    assert len(simulate(plan(**settings, patience=3), 0.01, 0.1)) == 100
+    assert simulate(schedule(**settings, patience=3), 0.01, 0.1, improves=False) == [10, 20, 30, 40]
+    assert len(simulate(schedule(**settings, patience=0), 0.01, 0.1, improves=False)) == 100
+    assert len(simulate(schedule(**settings, patience=3), 0.01, 0.1)) == 100
 
 
 def test_a_short_text_is_not_read_for_ever() -> None:
     """With ``--time`` and patience, a text is read MOST_PASSES times, and the schedule ends there."""
-    it = plan(steps_per_epoch=500, time=1e6)
+    it = schedule(steps_per_epoch=500, time=1e6)
     simulate(it, 0.01, 0.1)
     assert it.progress.step == 500 * MOST_PASSES
-    halfway = plan(steps_per_epoch=500, time=1e6)
+    halfway = schedule(steps_per_epoch=500, time=1e6)
     halfway.progress.step = 250 * int(MOST_PASSES)
     assert halfway.done == 0.5
-    patient = plan(steps_per_epoch=500, time=100.0, patience=0)
+    patient = schedule(steps_per_epoch=500, time=100.0, patience=0)
     simulate(patient, 0.01, 0.1)
     assert patient.progress.step > 9_000
-    counted = plan(steps_per_epoch=500, epochs=MOST_PASSES + 3)
+    counted = schedule(steps_per_epoch=500, epochs=MOST_PASSES + 3)
     simulate(counted, 0.01, 0.1)
     assert counted.progress.step == 500 * (MOST_PASSES + 3)
+
+
+def test_a_new_training_is_saved_before_its_first_step() -> None:
+    """The first action saves a new training, so that there is a state to return to."""
+    assert schedule(steps=10).next(now=0.0) == Action("save")
+    resumed = schedule(steps=10)
+    resumed.progress.step = 4
+    assert resumed.next(now=0.0).kind == "step"
+
+
+def test_saves_are_due_by_the_clock() -> None:
+    """A save comes ``--save-every`` seconds after the last one, if anything happened since."""
+    it = schedule(steps=100, save_every=5.0)
+    assert it.next(now=100.0).kind == "save"
+    it.saved(100.0)
+    assert it.next(now=200.0).kind == "step"  # nothing new to save
+    it.stepped(0.1)
+    assert it.next(now=104.9).kind == "step"
+    assert it.next(now=105.0).kind == "save"
+    it.saved(105.0, written=False)
+    assert it.next(now=105.1).kind == "step"
+    it.stepped(0.1)
+    assert it.next(now=105.2).kind == "save"  # the one before was not written
+    it.saved(105.2)
+    it.stepped(0.1)
+    assert it.next(now=110.1).kind == "step"
+
+
+@pytest.mark.parametrize("made", [0, 5, 10, 20])
+def test_the_stop_signal_comes_first(made: int) -> None:
+    """Asked to stop, a training does nothing else, whether a step, a save or an evaluation is due."""
+    it = schedule(steps=20, eval_every=10, save_every=1.0)
+    for _ in range(made):
+        it.stepped(0.1)
+    assert it.next(now=9.0, stopping=True) == Action("stop")
+    assert not it.finished
+
+
+def test_a_step_is_told_its_rate() -> None:
+    """A step's action has the scheduled share of the peak rates, times the scale of a training set back."""
+    it = schedule(steps=200)
+    it.saved(0.0)
+    it.progress.step, it.progress.evaluated, it.progress.rate_scale = 50, 50, 0.5
+    action = it.next(now=0.0)
+    assert action == Action("step", 0.5 * rate_at(0.25, TrainingConfig()))
+
+
+def test_patience_counts_evaluations_that_are_no_better() -> None:
+    """A lower loss is kept with its step and clears the count; an equal one is no better."""
+    it = schedule(steps=100)
+    it.progress.step = 10
+    assert it.scored(2.0, 1.9)
+    it.progress.step = 20
+    assert not it.scored(2.0, 1.5)
+    assert (it.progress.best, it.progress.best_step, it.progress.best_train) == (2.0, 10, 1.9)
+    assert it.progress.stale == 1
+    assert it.scored(1.5, 1.4)
+    assert (it.progress.best, it.progress.best_step, it.progress.stale) == (1.5, 20, 0)

@@ -14,8 +14,8 @@ from charrnn.model.device import choose_machine
 from charrnn.model.file import load_model
 from charrnn.model.network import parameters_by_name
 from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.training.listener import Listener
-from charrnn.training.trainer import PERSISTENT, Diverged, Trainer
+from charrnn.training.listener import Listener, Status
+from charrnn.training.trainer import MOST_SKIPPED, Diverged, Trainer
 
 TINY = ModelConfig(num_layers=1, hidden_size=12, embedding_size=6, dropout=0.0)
 
@@ -39,19 +39,19 @@ def make_trainer(corpus: Corpus, directory: Path, **settings: object) -> Trainer
 class Poison(Listener):
     """Makes a weight infinite at some steps, as a bad gradient would make it."""
 
-    def __init__(self, steps: range) -> None:
-        self.steps, self.sets_back = steps, 0
+    def __init__(self, trainer: Trainer, steps: range) -> None:
+        self.trainer, self.steps, self.sets_back = trainer, steps, 0
 
-    def stepped(self, trainer: Trainer) -> None:
+    def stepped(self, status: Status) -> None:
         """Spoils the output's bias, or mends it."""
         with torch.no_grad():
-            bias = parameters_by_name(trainer.model)["output.bias"]
-            if trainer.progress.step in self.steps:
+            bias = parameters_by_name(self.trainer.model)["output.bias"]
+            if status.step in self.steps:
                 bias[0] = math.nan
             elif torch.isnan(bias[0]):
                 bias[0] = 0.0
 
-    def set_back(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def set_back(self, status: Status) -> None:  # noqa: ARG002
         """Counts, and poisons no more."""
         self.sets_back += 1
         self.steps = range(0)
@@ -74,7 +74,7 @@ def test_a_regular_text_is_learnt(corpus: Corpus, tmp_path: Path) -> None:
 def test_a_step_that_is_not_finite_is_skipped_and_counted(corpus: Corpus, tmp_path: Path) -> None:
     """Two spoilt steps move no weight, are counted, and the training goes on to its end."""
     trainer = make_trainer(corpus, tmp_path / "run")
-    trainer.run(Poison(range(20, 22)))
+    trainer.run(Poison(trainer, range(20, 22)))
     assert trainer.progress.skipped == 2
     assert trainer.progress.step == 60
     assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
@@ -83,25 +83,25 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(corpus: Corpus, tmp_pa
 
 
 def test_lasting_divergence_goes_back_at_half_the_rate(corpus: Corpus, tmp_path: Path) -> None:
-    """After PERSISTENT spoilt steps the last saved state is taken up again, at half the rate."""
-    poison = Poison(range(20, 20 + 2 * PERSISTENT))
+    """After MOST_SKIPPED spoilt steps the last saved state is taken up again, at half the rate."""
     trainer = make_trainer(corpus, tmp_path / "run", eval_every=15)
+    poison = Poison(trainer, range(20, 20 + 2 * MOST_SKIPPED))
     trainer.run(poison)
     assert poison.sets_back == 1
     assert trainer.progress.rate_scale == 0.5
     assert trainer.progress.step == 60
-    assert trainer.progress.skipped == PERSISTENT
+    assert trainer.progress.skipped == MOST_SKIPPED
 
 
 def test_hopeless_divergence_is_one_error(corpus: Corpus, tmp_path: Path) -> None:
     """A training that never gets a finite loss ends with the flags to try, its model unharmed."""
 
     class Always(Poison):
-        def set_back(self, trainer: Trainer) -> None:  # noqa: ARG002
+        def set_back(self, status: Status) -> None:  # noqa: ARG002
             self.sets_back += 1
 
     trainer = make_trainer(corpus, tmp_path / "run", steps=1000, eval_every=15)
     with pytest.raises(Diverged, match="--matrix-lr"):
-        trainer.run(Always(range(20, 100_000)))
+        trainer.run(Always(trainer, range(20, 100_000)))
     quality = load_model(tmp_path / "run" / "model.safetensors").quality
     assert quality["step"] == 15

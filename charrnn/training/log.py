@@ -1,0 +1,46 @@
+"""A run's log: one line of JSON for each evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from charrnn.files import LOG_FILE, write_atomically
+from charrnn.training.listener import Report
+
+
+class Log:
+    """The file log.jsonl in a run's directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / LOG_FILE
+
+    def append(self, report: Report) -> None:
+        """Writes a line.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dataclasses.asdict(report)) + "\n")
+
+    def cut(self, step: int) -> None:
+        """Removes what was logged after a step, for a training that goes on from there and logs it again.
+
+        A line that is not whole JSON, as a kill or a crash may leave one, is removed with all after it.
+
+        Raises:
+            OSError: the disk is full, or the file cannot be written.
+        """
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            try:
+                logged = json.loads(line)["step"]
+            except (ValueError, KeyError, TypeError):
+                break
+            if logged <= step:
+                kept.append(line)
+        write_atomically(self._path, "".join(kept).encode())
