@@ -1,4 +1,4 @@
-"""Muon for the layers' matrices, AdamW for the rest, one schedule for both."""
+"""The optimizers: Muon for the layers' matrices, AdamW for the rest, one learning-rate schedule for both."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from charrnn.model.network import CharRNN, parameters_by_name
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
-# Five iterations bring the singular values of most gradients to 0.7 to 1.2. Three, which leave the smallest
-# ones smaller, generalized better here (by 0.005 nats a character after equal steps) at 0.6 of the cost.
+# Five iterations bring most gradients' singular values to between 0.7 and 1.2. Three leave the smallest ones
+# smaller, but generalized better here (by 0.005 nats a character after equal steps) at 0.6 of the cost.
 ITERATIONS = 3
 
-# Each matrix is moved at every fourth step only, at four times the rate, by a momentum that saw every
-# gradient, and the matrices take turns. That learns as much in as many steps (benchmarks/README.md has the
-# runs), and the iterations, else a fifth of a training's time, cost a quarter.
+# Each matrix is updated at every fourth step only, at four times the learning rate, by a momentum that
+# includes every gradient, and the matrices take turns. The loss after equal steps is the same (see the runs
+# in benchmarks/README.md), and the iterations, else a fifth of a training's time, cost a quarter of that.
 TURNS = 4
 
 
@@ -51,20 +51,19 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype, iterations: int = ITERAT
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose steps are orthogonalized: every direction of a matrix learns at the same rate.
+    """Momentum with orthogonalized updates: every direction of a matrix learns at the same rate.
 
-    A layer's matrix stacks one block of rows for each gate; each block is a map of its own and is
-    orthogonalized by itself.
+    A layer's matrix stacks one block of rows for each gate; each block is orthogonalized by itself.
 
-    Matrices take turns: the one at index i of its group is moved at the steps t where TURNS divides t + i, at
-    TURNS times the rate; its momentum sees every gradient. Like the rate, the group's ``step`` is set from
-    outside before each step, so that a training which was resumed goes on with the same turns.
+    Matrices take turns: the one at index i of its group is updated at the steps t where TURNS divides t + i,
+    at TURNS times the learning rate; its momentum includes every gradient. Like the rate, the group's
+    ``step`` is set by ``update`` before each step, so that a resumed training goes on with the same turns.
 
     Args:
         parameters: matrices (blocks * hidden, columns).
         hidden: rows of a block.
-        lr: the step's size, were every matrix moved at every step.
-        momentum: Nesterov's.
+        lr: the learning rate as if every matrix were updated at every step.
+        momentum: the coefficient of Nesterov momentum.
         weight_decay: decoupled.
         dtype: of the iteration's products.
     """
@@ -85,7 +84,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Every momentum takes in its gradient, and the parameters whose turn it is are moved."""
+        """Updates every momentum with its gradient, and the parameters whose turn it is."""
         assert closure is None
         for group in self.param_groups:
             for index, parameter in enumerate(group["params"]):
@@ -102,15 +101,15 @@ class Muon(torch.optim.Optimizer):
         width = parameter.shape[1]
         blocks = direction.view(-1, self._hidden, width)  # (blocks, hidden, width)
         update = orthogonalize(blocks, self._dtype).reshape(-1, width)
-        scale = math.sqrt(max(1.0, self._hidden / width))  # the same change of activations, any shape
+        scale = math.sqrt(max(1.0, self._hidden / width))  # activations change alike for any shape
         parameter.mul_(1 - lr * weight_decay).add_(update, alpha=-lr * scale)
 
 
 def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
-    """The optimizers of a model, each group with its peak rate under ``peak``.
+    """The optimizers of a model; each group's ``peak`` is its peak learning rate.
 
-    Muon, or AdamW where the config says so, moves the layers' matrices; AdamW (Loshchilov & Hutter, 2019)
-    the embedding, the output and the biases, which are not decayed.
+    Muon, or AdamW where the config says so, updates the layers' matrices; AdamW (Loshchilov & Hutter, 2019)
+    the embedding, the output and the biases. Biases have no weight decay.
     """
     named = parameters_by_name(model)
     matrices = [p for name, p in named.items() if name.startswith("layers.") and p.ndim == 2]
@@ -141,10 +140,10 @@ def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> l
 
 
 def clip_gradients(parameters: list[nn.Parameter], most: float) -> Tensor:
-    """The norm of all gradients together, which are scaled down where it is more than ``most``.
+    """The global norm of the gradients, before they are scaled down to at most ``most``.
 
-    On a processor gradients that are small enough, as nearly all are, are left alone; an accelerator would
-    have to be waited for, and multiplies. torch's own ``get_total_norm`` takes half as long again.
+    On a CPU small gradients, as nearly all are, are not multiplied at all; on an accelerator, where reading
+    the norm would mean waiting, they always are. torch's own ``get_total_norm`` takes 1.5 times as long.
     """
     norms = [torch.linalg.vector_norm(p.grad) for p in parameters if p.grad is not None]
     norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
@@ -154,7 +153,7 @@ def clip_gradients(parameters: list[nn.Parameter], most: float) -> Tensor:
 
 
 def update(optimizers: list[torch.optim.Optimizer], step: int, rate: float) -> None:
-    """One step of all optimizers, the training's ``step``-th, at a share ``rate`` of their peak rates."""
+    """Makes the training's ``step``-th update of all weights, at a share ``rate`` of the peak rates."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"], group["step"] = group["peak"] * rate, step

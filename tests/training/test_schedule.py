@@ -167,7 +167,7 @@ def test_a_new_training_is_saved_before_its_first_step() -> None:
     """The first action saves a new training, so that there is a state to return to."""
     assert schedule(steps=10).next(now=0.0) == Action("save")
     resumed = schedule(steps=10)
-    resumed.progress.step = 4
+    resumed.progress.step = resumed.progress.evaluated = 4
     assert resumed.next(now=0.0).kind == "step"
 
 
