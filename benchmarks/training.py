@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import CorpusConfig, ModelConfig, Size, TrainingConfig
-from charrnn.model.device import Machine, choose_machine
+from charrnn.model.device import Machine, choose_machine, prepare_torch
 from charrnn.text.corpus import read_corpus
 from charrnn.training.choices import SIZES
 from charrnn.training.trainer import Trainer
@@ -147,8 +147,9 @@ def make_trainer(text: str, size: Size, where: Machine) -> Trainer:
 
 @functools.lru_cache
 def make_step(name: str, text: str, size: Size) -> Step:
-    """A contestant's step; ours alone asks for the machine, as a tutorial takes it as it is."""
+    """A contestant's step; only ours chooses the machine and sets up torch, as tutorials do neither."""
     if name.startswith("charrnn"):
+        prepare_torch()
         return make_trainer(text, size, choose_machine("auto", "auto")).train_step
     trainer = make_trainer(text, size, Machine(torch.device("cpu"), bf16=False))
     return plain_step(trainer, by_character=name == BY_CHARACTER)
@@ -163,6 +164,7 @@ def run_for(seconds: float, name: str, text: str, size: Size) -> float:
 
 def shares_of_ours(text: str, size: Size) -> tuple[str, str, int]:
     """The table of shares, a heading that says on what it was measured, and the characters of a step."""
+    prepare_torch()
     trainer = make_trainer(text, size, choose_machine("auto", "auto"))
     streams, model = trainer.streams, trainer.model.config
     shape = f"{model.num_layers} x {model.hidden_size} LSTM, {streams.batch} streams of {streams.time}"
