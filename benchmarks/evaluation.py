@@ -1,11 +1,11 @@
-"""Evaluation: its speed beside a bare forward pass, its memory, its start-up, its figures.
+"""Evaluation: its speed compared with a bare forward pass, its memory and its start-up time.
 
     python -m benchmarks.evaluation TEXT [--megabytes 100] [--repeats 3]
     python -m benchmarks.evaluation TEXT --model MODEL
 
-The first line repeats TEXT to so many megabytes in a temporary file and scores it with a 2 x 256 LSTM. The
-bare pass calls the same network on the same batches of ids, made beforehand, and drops its logits; the two
-take turns. The second line compares whole processes: ``echo "I like apples" | charrnn evaluate -`` and
+The first command repeats TEXT to so many megabytes in a temporary file and scores it with a 2 x 256 LSTM. The
+bare pass calls the same network on batches of ids of the same shape and discards the logits; the two take
+turns. The second command compares whole processes: ``echo "I like apples" | charrnn evaluate -`` and
 ``python -c "import torch"``.
 """
 
@@ -27,12 +27,12 @@ import torch
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import CorpusConfig, EvaluationConfig, EvaluationPrecision, ModelConfig
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.torch_scorer import CHUNK, STREAMS
-from charrnn.model.device import choose_machine
+from charrnn.evaluation.torch_scorer import BATCH_SIZE, CHUNK
+from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, export_weights
 from charrnn.text.corpus import read_corpus
-from charrnn.text.scored import Text, read_text, text_config
+from charrnn.text.scored import ScoredText, read_text, text_config
 
 PART = 1 << 20  # symbols of one turn of the comparison
 PRECISIONS: tuple[EvaluationPrecision, ...] = ("fp32", "bf16")
@@ -46,16 +46,16 @@ def new_model(path: str) -> ModelFile:
 
 
 def bare_pass(model: ModelFile, precision: EvaluationPrecision, symbols: int) -> Callable[[], None]:
-    """A function that runs the network over so many symbols, 64 side by side, and nothing else."""
+    """A function that runs only the network, over so many symbols in batches of BATCH_SIZE."""
     machine = choose_machine("cpu", precision)
     network = CharRNN(model.config, model.tokenizer.size).eval()
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randint(model.tokenizer.size, (CHUNK, STREAMS), generator=generator)  # (time, batch)
+    inputs = torch.randint(model.tokenizer.size, (CHUNK, BATCH_SIZE), generator=generator)  # (time, batch)
 
     @torch.inference_mode()
     def run() -> None:
         state: State | None = None
-        for _ in range(symbols // (CHUNK * STREAMS)):
+        for _ in range(symbols // (CHUNK * BATCH_SIZE)):
             with machine.autocast():
                 _, state = network(inputs, state)
 
@@ -63,25 +63,25 @@ def bare_pass(model: ModelFile, precision: EvaluationPrecision, symbols: int) ->
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """The duration of one call."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
 def speed(
-    model: ModelFile, text: Text, repeats: int
+    model: ModelFile, text: ScoredText, repeats: int
 ) -> tuple[list[list[str]], dict[EvaluationPrecision, float]]:
-    """Rows of the table: characters a second of both, in turns, and the median of their ratios.
+    """Rows of the table: characters per second of both, in turns, and the median of their ratios.
 
     Returns:
-        The rows, and the bare pass's median characters a second by precision.
+        The rows, and the bare pass's median characters per second by precision.
     """
     part = dataclasses.replace(text, ids=text.ids[:PART], characters=min(PART, len(text.ids)))
     rows: list[list[str]] = []
     bares: dict[EvaluationPrecision, float] = {}
     for precision in PRECISIONS:
-        evaluator = Evaluator(model, EvaluationConfig(streams=STREAMS, precision=precision, device="cpu"))
+        evaluator = Evaluator(model, EvaluationConfig(streams=BATCH_SIZE, precision=precision, device="cpu"))
         bare = bare_pass(model, precision, PART)
         bare()
         ours, theirs = [], []
@@ -95,17 +95,17 @@ def speed(
 
 
 def memory(model: ModelFile, path: Path, precision: EvaluationPrecision, bare: float) -> list[str]:
-    """A row of the table: what scoring a whole file took, and how much memory it added at its peak.
+    """A row of the table: time and peak memory of scoring a whole file.
 
     Args:
-        model: that scores.
-        path: the file.
+        model: to score with.
+        path: of the file.
         precision: the arithmetic.
-        bare: characters a second of a bare pass.
+        bare: characters per second of a bare pass.
     """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     text = read_text(str(path), model.tokenizer, text_config(model.corpus, model.tokenizer))
-    evaluator = Evaluator(model, EvaluationConfig(streams=STREAMS, precision=precision, device="cpu"))
+    evaluator = Evaluator(model, EvaluationConfig(streams=BATCH_SIZE, precision=precision, device="cpu"))
     began = time.perf_counter()
     score = evaluator.score(text)
     took = time.perf_counter() - began
@@ -122,7 +122,7 @@ def memory(model: ModelFile, path: Path, precision: EvaluationPrecision, bare: f
 
 
 def startup(model: str, repeats: int) -> str:
-    """The two processes' wall times, in turns."""
+    """A table of the two processes' wall times, measured in turns."""
     commands = {
         "evaluate": [sys.executable, "-m", "charrnn", "evaluate", "-m", model, "-"],
         "import torch": [sys.executable, "-c", "import torch"],
@@ -139,7 +139,7 @@ def startup(model: str, repeats: int) -> str:
 
 
 def write_repeated(source: Path, target: Path, size: int) -> None:
-    """Writes so many bytes of a text, over and over."""
+    """Writes a text repeatedly until the file has ``size`` bytes."""
     data = source.read_bytes()
     with target.open("wb") as file:
         while size > 0:
@@ -159,6 +159,7 @@ def main() -> None:
     if arguments.model:
         print(startup(arguments.model, arguments.repeats))
         return
+    prepare_torch()
     torch.manual_seed(0)
     model = new_model(arguments.text)
     with tempfile.TemporaryDirectory() as folder:

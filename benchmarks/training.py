@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import CorpusConfig, ModelConfig, Size, TrainingConfig
-from charrnn.model.device import Machine, choose_machine
+from charrnn.model.device import Machine, choose_machine, prepare_torch
 from charrnn.text.corpus import read_corpus
 from charrnn.training.choices import SIZES
 from charrnn.training.listener import Listener
@@ -167,6 +167,8 @@ def make_step(name: str, text: str, size: Size) -> Step:
     corpus = read_corpus([text], CorpusConfig())
     ours = name.startswith("charrnn")
     where = choose_machine("auto", "auto") if ours else Machine(torch.device("cpu"), bf16=False)
+    if ours:
+        prepare_torch()
     step = build_step(corpus, SIZES[size], TrainingConfig(seed=1), where)
     if not ours:
         return plain_step(step, by_character=name == BY_CHARACTER)
@@ -183,6 +185,7 @@ def run_for(seconds: float, name: str, text: str, size: Size) -> float:
 
 def shares_of_ours(text: str, size: Size) -> tuple[str, str, int]:
     """The table of shares, a heading that says on what it was measured, and the characters of a step."""
+    prepare_torch()
     corpus = read_corpus([text], CorpusConfig())
     # No evaluation and no save may fall into what is measured.
     config = TrainingConfig(seed=1, steps=10 * SHARED_STEPS, eval_every=10 * SHARED_STEPS, save_every=1e6)

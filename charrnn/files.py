@@ -1,4 +1,4 @@
-"""Files: the names of what a run writes, atomic writes, and arrays that spill from memory to disk."""
+"""The names of a run's files, atomic writes, and arrays that spill from memory to disk."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.jsonl"
-CACHED_IDS = "ids-{}.npy"  # of a large text, after the key of what they encode
-PART = ".part"  # what a file's name ends in until the file is whole
+CACHED_IDS = "ids-{}.npy"  # of a large text; {} is a hash of the text and the tokenizer
+PART = ".part"  # suffix of a file that is not complete yet
 
-IN_MEMORY = 64 << 20  # bytes of an array beyond which it lives in a mapped file
+IN_MEMORY = 64 << 20  # bytes; larger arrays are memory-mapped files
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Puts ``data`` at ``path``, whole or not at all, through a file beside it.
+    """Writes a file completely or not at all: to a temporary name, flushed to disk, then renamed.
 
-    The name beside it is always the same, so that whatever a kill leaves there is overwritten next time.
+    The temporary name is always the same, so that what a killed process left is overwritten next time.
 
     Raises:
-        OSError: the disk is full, or the place cannot be written; what stood there still stands.
+        OSError: the disk is full, or the file cannot be written; an existing file is unchanged.
     """
     beside = path.with_name(path.name + PART)
     try:
@@ -37,21 +37,21 @@ def write_atomically(path: Path, data: bytes) -> None:
         beside.replace(path)
     except BaseException as error:
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk says nothing of where
+            error.filename = str(path)  # which the error of a full disk does not name
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the rename itself must reach the disk
+        os.fsync(folder)  # for the rename
     finally:
         os.close(folder)
 
 
 class SpilledArray:
-    """An array that grows by blocks: in memory while small, else in a temporary file without a name, mapped.
+    """An array that grows by blocks: in memory while small, else a memory-mapped temporary file.
 
-    Blocks are written, not stored through the map, whose touched pages would count as this process's memory.
+    Blocks are written to the file, not through the map, whose pages would count as memory of this process.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -64,7 +64,7 @@ class SpilledArray:
         """Appends a block (n,).
 
         Raises:
-            OSError: there is no room for it, naming the directory of temporary files.
+            OSError: there is no room for it; names the directory of temporary files.
         """
         self._blocks.append(block.astype(self._dtype, copy=False))
         self._held += self._blocks[-1].nbytes
@@ -80,7 +80,7 @@ class SpilledArray:
             self._file.flush()
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._file and self._file.close()  # what is buffered finds no room either
+                self._file and self._file.close()  # closing tries, and fails, to write the rest of the buffer
             raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from None
         self._blocks, self._held = [], 0
 
@@ -93,5 +93,5 @@ class SpilledArray:
         if self._file is None:
             return np.concatenate([np.empty(0, self._dtype), *self._blocks])
         self._spill()
-        with self._file:  # the map keeps its own hold of the file
+        with self._file:  # the map keeps the file open
             return np.memmap(self._file, self._dtype, "r")

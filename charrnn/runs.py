@@ -1,4 +1,4 @@
-"""Run directories: where a training writes, and which model a command means."""
+"""Run directories, and finding models by name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
 def find_model(name: str | None) -> Path:
-    """The model file that ``--model`` means: a file, a run directory, or the name of a run under runs/.
+    """The model file that ``--model`` selects: a file, a run directory, or the name of a run under runs/.
 
-    Without a name: $CHARRNN_MODEL, else the run under runs/ whose model is newest.
+    Without a name it is $CHARRNN_MODEL, else the newest model of a run under runs/.
 
     Raises:
-        ModelFileError: there is none.
+        ModelFileError: there is no such model.
     """
     name = name or os.environ.get("CHARRNN_MODEL") or None
     if name is None:
@@ -31,7 +31,7 @@ def find_model(name: str | None) -> Path:
         if path.is_dir():
             if (path / MODEL_FILE).exists():
                 return path / MODEL_FILE
-            empty.append(path)  # perhaps the texts that the run of the same name learnt
+            empty.append(path)  # may be the texts of the run with the same name
         elif path.exists():
             return path
     if empty:
@@ -52,12 +52,12 @@ def _newest_model() -> Path:
 
 
 def refuse_occupied(directory: Path) -> None:
-    """Lets a new run begin only where nothing is; to be asked before a long corpus is read, too.
+    """Checks that a new run would overwrite nothing; call it also before reading a long corpus.
 
-    Ids that were kept for a training which then did not begin are nothing: they are taken or replaced.
+    A cache of ids, left by a training that did not start, does not count: it is reused or replaced.
 
     Raises:
-        RunError: something is there, or cannot be looked at.
+        RunError: the directory contains something, or cannot be read.
     """
     try:
         occupied = directory.exists() and (
@@ -77,12 +77,12 @@ def _is_cache(path: Path) -> bool:
 
 
 def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> None:
-    """Makes the directory of a new run; ``force`` removes a former run's files from it, nothing else.
+    """Creates the directory of a new run; ``force`` removes the files of a former run from it, nothing else.
 
-    Ids kept there are removed unless they are the new run's ``cache``.
+    Caches of ids there are removed, except the new run's ``cache``.
 
     Raises:
-        RunError: it holds something and ``force`` is not set, or it cannot be made.
+        RunError: it contains something and ``force`` is not set, or it cannot be created.
     """
     if not force:
         refuse_occupied(directory)
@@ -91,7 +91,7 @@ def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> N
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
     for name in OURS:
-        for left in (name, name + PART):  # a kill while writing leaves the second
+        for left in (name, name + PART):  # the second is left by a process killed while writing
             (directory / left).unlink(missing_ok=True)
     for path in directory.iterdir():
         if (_is_cache(path) and path != cache) or fnmatch.fnmatch(path.name, BOARD):
@@ -99,7 +99,7 @@ def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> N
 
 
 def run_name(model: Path) -> str:
-    """The shortest name by which ``find_model`` finds this file, and no command takes for a flag.
+    """The shortest name by which ``find_model`` finds this file and that does not look like a flag.
 
     >>> run_name(Path("runs/shakespeare/model.safetensors")), run_name(Path("old/m.safetensors"))
     ('shakespeare', 'old/m.safetensors')
@@ -107,6 +107,6 @@ def run_name(model: Path) -> str:
     if model.name != MODEL_FILE:
         return str(model)
     directory = model.parent
-    hidden = Path(directory.name).exists()  # behind a text, say, of which the run has its name
+    hidden = Path(directory.name).exists()  # by a text with the same name, for example
     short = directory.parent == RUNS and not hidden and not directory.name.startswith("-")
     return directory.name if short else str(directory)

@@ -1,4 +1,4 @@
-"""The machine that charrnn runs on: its cores, and how the C library keeps memory. Needs no torch."""
+"""The number of cores, and how the C library manages memory. Needs no torch."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import contextlib
 import ctypes
 import os
 
-# Parameters of glibc's mallopt: how much free memory at the heap's end is kept, and from what size on a
-# piece of memory is the system's own, to which it goes back when freed.
+# Parameters of glibc's mallopt: how much free memory at the end of the heap is kept, and the size from which
+# an allocation is mapped separately, and so returned to the system when freed.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT = 1 << 30  # bytes
-KEPT_BY_OLD = 1 << 25  # the most that older versions take for the second
+KEPT_BY_OLD = 1 << 25  # bytes; the maximum for the second parameter in older versions
 
 
 def available_cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
+    """The number of cores that this process may use; in a container fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep what a step frees for the next step, where it is glibc.
+    """Makes glibc keep freed memory for the next step; does nothing with other C libraries.
 
-    Left alone, it gives the tens of megabytes of activations back to the system after every step, which
-    hands them out again page by page, in zeros: a third of the time of a step.
+    By default it returns the tens of megabytes of activations to the system after every step, which then
+    provides them again as zeroed pages: a third of the time of a step.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt

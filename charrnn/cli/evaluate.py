@@ -1,4 +1,4 @@
-"""``charrnn evaluate``: how well a model predicts a text."""
+"""``charrnn evaluate``: measures how well a model predicts texts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from charrnn.evaluation.dynamic import DynamicEvaluator
     from charrnn.evaluation.evaluator import Evaluator
     from charrnn.model.file import ModelFile
-    from charrnn.text.scored import Text
+    from charrnn.text.scored import ScoredText
 
 
 @click.command()
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @model_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--per-line", is_flag=True, help="Print a tab-separated row for each line instead.")
-@click.option("--heatmap", is_flag=True, help="Print the text, shaded by bits a character, instead.")
+@click.option("--heatmap", is_flag=True, help="Print the text, shaded by bits per character, instead.")
 @click.option(
     "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Write the shaded text as a page with the model's five best guesses at each character.",
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--dynamic", is_flag=True, help="Add dynamic evaluation: the model learns as it reads.")
 @click.option(
     "--train", metavar="FILE",
-    help="What the baselines' n-grams, and --dynamic, learn from.  [default: the model's training split]",
+    help="Training text of the n-grams and of --dynamic.  [default: the model's training split]",
 )  # fmt: skip
 @setting(EvaluationConfig, "reset", type=Reset)
 @setting(EvaluationConfig, "precision", type=EvaluationPrecision)
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 @setting(EvaluationConfig, "dynamic_lr")
 @setting(EvaluationConfig, "dynamic_decay")
 @setting(EvaluationConfig, "dynamic_segment")
-@click.option("--encoding", help="How the texts are encoded.  [default: as the model's corpus]")
+@click.option("--encoding", help="Encoding of the texts.  [default: that of the model's corpus]")
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
-    help="Whether --heatmap uses colours; without, digits say the bits.",
+    help="Whether --heatmap uses colours; without them it prints the bits as digits.",
 )  # fmt: skip
 @quiet_option
 def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, **options: Any) -> None:
-    """Say how well a model predicts each TEXT: files, directories, or - for stdin.
+    """Measure how well a model predicts each TEXT: a file, a directory, or - for stdin.
 
-    Without any, the model's own validation split.
+    Without a TEXT, the model's own validation split is scored.
     """
     config = from_mapping(EvaluationConfig, options)
     check(text, options)
@@ -82,17 +82,17 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
         return
     if options["baselines"] or options["dynamic"]:
         learnt = job.learn(options, progress(quiet=quiet))
-        note(f"baselines and dynamic evaluation know {learnt.name}, {len(learnt.ids):,} symbols", quiet=quiet)
+        note(f"baselines and dynamic evaluation use {learnt.name}, {len(learnt.ids):,} symbols", quiet=quiet)
     rows = with_totals([row for item in texts for row in job.rows(item)])
     write((to_json(rows, str(path)) if options["as_json"] else table(rows)).encode("utf-8", "replace"))
 
 
 def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
-    """Refuses options that contradict each other or say nothing.
+    """Refuses options that contradict each other or have no effect.
 
     Raises:
-        click.UsageError: naming them.
-        RunError: the page's file is there and may not be replaced, or has no directory to be in.
+        click.UsageError: names the options.
+        RunError: the page's file exists and may not be replaced, or its directory does not exist.
     """
     outputs = ("as_json", "per_line", "heatmap", "html")
     chosen = [f"--{name.replace('as_', '').replace('_', '-')}" for name in outputs if options[name]]
@@ -111,8 +111,8 @@ def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
         raise RunError(f"{options['html']}: exists; replace it with --force, or name another file")
 
 
-def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -> Iterator[Text]:
-    """The texts to score, one after the other; without a name, the model's validation split."""
+def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -> Iterator[ScoredText]:
+    """The texts to score; without names, the model's validation split."""
     from charrnn.text.recorded import recorded_split
     from charrnn.text.scored import read_text, text_config
 
@@ -124,7 +124,7 @@ def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -
 
 @dataclasses.dataclass
 class Job:
-    """One call of the command: the model, how to score with it, and where results go."""
+    """One call of the command: the model, the evaluators, and the function that writes results."""
 
     model: ModelFile
     name: str
@@ -134,8 +134,8 @@ class Job:
     baselines: Baselines | None = None
     dynamic: DynamicEvaluator | None = None
 
-    def learn(self, options: dict[str, Any], on_piece: Callable[[int], None]) -> Text:
-        """Prepares what needs a training text, and returns that text."""
+    def learn(self, options: dict[str, Any], on_piece: Callable[[int], None]) -> ScoredText:
+        """Prepares baselines and dynamic evaluation, and returns the training text they use."""
         from charrnn.text.recorded import recorded_split
 
         model = self.model
@@ -149,12 +149,14 @@ class Job:
             self.baselines = Baselines(text)
         if options["dynamic"]:
             from charrnn.evaluation.dynamic import DynamicEvaluator
+            from charrnn.model.device import prepare_torch
 
+            prepare_torch()
             self.dynamic = DynamicEvaluator(self.model, text, self.config, on_piece)
         return text
 
-    def rows(self, text: Text) -> Iterator[Row]:
-        """The model's row, and under it those of whatever is compared with it."""
+    def rows(self, text: ScoredText) -> Iterator[Row]:
+        """The model's row, followed by those of dynamic evaluation and the baselines."""
         from charrnn.cli.report import Row
 
         yield Row(text.name, self.name, self.evaluator.score(text), self.evaluator.used)
@@ -164,8 +166,8 @@ class Job:
             for name, score in self.baselines.scores(text):
                 yield Row(text.name, name, score, "baseline")
 
-    def write_lines(self, texts: Iterator[Text]) -> Iterator[Row]:
-        """Prints a row for each line, numbered through all texts as ``cat -n`` would; yields the sums."""
+    def write_lines(self, texts: Iterator[ScoredText]) -> Iterator[Row]:
+        """Prints a row for each line, numbered across texts like ``cat -n``; yields a row for each text."""
         from charrnn.cli.report import LINE_HEADER, Row, line_rows
         from charrnn.evaluation.measure import sum_of
 
@@ -180,8 +182,8 @@ class Job:
             first += len(text.line_ends)
             yield Row(text.name, self.name, sum_of(text, scores), self.evaluator.used)
 
-    def write_heatmap(self, text: Text, file: Path | None, color: str, *, shown: bool) -> Iterator[str]:
-        """Prints the shaded text, or writes it as a page; yields what is to be said about it."""
+    def write_heatmap(self, text: ScoredText, file: Path | None, color: str, *, shown: bool) -> Iterator[str]:
+        """Prints the shaded text, writes it as a page, or both; yields lines for stderr."""
         from charrnn.cli.report import print_heatmap, write_page
         from charrnn.evaluation.surprise import surprise
 

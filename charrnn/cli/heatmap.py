@@ -1,4 +1,4 @@
-"""The heat map in a terminal: shaded, or without colour a digit of bits under each character."""
+"""The heat map in a terminal: shaded, or without colour with a digit for the bits below each character."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from charrnn.pages.heatmap import INK, SHADES, UNKNOWN, range_of, shade
 
 
 def terminal_lines(found: Surprise, *, color: bool, width: int | None = None) -> Iterator[Any]:
-    """The text as rich Texts, one for each line: shaded, or with the bits as digits below.
+    """The text as rich Texts, one for each line: shaded, or followed by a line of digits.
 
     Args:
-        found: what ``surprise`` found.
-        color: whether there are colours.
-        width: cells after which a line is broken; None for no such limit.
+        found: from ``surprise``.
+        color: whether to use colours.
+        width: cells after which lines are broken; None for no limit.
     """
     from rich.text import Text as Line
 
@@ -24,7 +24,7 @@ def terminal_lines(found: Surprise, *, color: bool, width: int | None = None) ->
         if width and line.cell_len >= width:
             yield from (line,) if color else (line, Line(digits))
             line, digits = Line(), ""
-        # Control characters would be obeyed, and some others have no width: both are shown by name.
+        # Control characters would act on the terminal, and some others have no width: show code points.
         cell = " " if character == "\n" else character if character.isprintable() else shown(character)
         style = f"{INK[shade(bits)]} on {SHADES[shade(bits)]}" if known else f"#ffffff on {UNKNOWN}"
         before = line.cell_len
@@ -38,7 +38,7 @@ def terminal_lines(found: Surprise, *, color: bool, width: int | None = None) ->
 
 
 def terminal_legend(*, color: bool) -> Any:
-    """What the shades, or the digits, mean."""
+    """The legend of the shades, or of the digits."""
     from rich.text import Text as Line
 
     if not color:

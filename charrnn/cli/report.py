@@ -1,4 +1,4 @@
-"""The figures of ``charrnn evaluate``, for eyes and for programs."""
+"""The output of ``charrnn evaluate``: table, JSON, rows per line, heat map, page, and progress."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.output import note, wants_color
 from charrnn.evaluation.measure import Score, line_scores, total
-from charrnn.text.scored import Text
+from charrnn.text.scored import ScoredText
 
 if TYPE_CHECKING:
     from charrnn.evaluation.surprise import Surprise
@@ -31,13 +32,13 @@ TOTAL = "total"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """How well one predictor did on one text.
+    """The score of one predictor on one text.
 
     Attributes:
-        text: its name, or TOTAL.
+        text: the text's name, or TOTAL.
         model: the predictor's name.
-        score: its figures.
-        computed: how, e.g. "numpy fp32 x1".
+        score: the figures.
+        computed: how they were computed, e.g. "numpy fp32 x1".
     """
 
     text: str
@@ -47,7 +48,7 @@ class Row:
 
 
 def with_totals(rows: Sequence[Row]) -> list[Row]:
-    """The rows, and after those of several texts a total for each predictor."""
+    """The rows, and for several texts a row with the total of each predictor."""
     if len({row.text for row in rows}) == len(rows) == 1 or len(rows) == 0:
         return list(rows)
     by_model: dict[str, list[Row]] = {}
@@ -64,7 +65,7 @@ def with_totals(rows: Sequence[Row]) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Aligned columns under one header, without colour: for a terminal, and for awk."""
+    """Aligned columns below a header, without colour, for people and for awk."""
     cells = [HEADER, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
@@ -83,25 +84,17 @@ def _cells(row: Row) -> tuple[str, ...]:
         "".join(c if c.isprintable() else "?" for c in row.text), row.model,
         str(score.characters), str(score.bytes), str(score.unknown),
         f"{score.nats_per_character:.4f}", f"{score.bits_per_character:.4f}",
-        f"{score.bits_per_byte:.4f}", _perplexity(score), row.computed,
+        f"{score.bits_per_byte:.4f}", score.shown_perplexity, row.computed,
     )  # fmt: skip
 
 
-def _perplexity(score: Score) -> str:
-    return f"{score.perplexity:.4f}" if score.perplexity < 1e6 else f"{score.perplexity:.3e}"
-
-
 def summary(rows: Sequence[Row]) -> str:
-    """The last row, as one line."""
-    score = rows[-1].score
-    return (
-        f"{rows[-1].text}: {score.characters:,} characters, {score.unknown:,} unknown, "
-        f"{score.bits_per_character:.4f} bits/char, perplexity {_perplexity(score)} ({rows[-1].computed})"
-    )
+    """The last row in one line."""
+    return f"{rows[-1].text}: {rows[-1].score} ({rows[-1].computed})"
 
 
 def to_json(rows: Sequence[Row], model_path: str) -> str:
-    """One JSON object: the model's path, and a list with an object for each row."""
+    """A JSON object with the model's path and a list of the rows."""
     return json.dumps({"model": model_path, "results": [_fields(row) for row in rows]}, indent=2) + "\n"
 
 
@@ -122,13 +115,13 @@ def _fields(row: Row) -> dict[str, Any]:
     }
 
 
-def line_rows(text: Text, scores: Any, first: int) -> Iterator[str]:
+def line_rows(text: ScoredText, scores: Any, first: int) -> Iterator[str]:
     """Tab-separated rows, one for each line of the text, numbered from ``first``.
 
     Args:
-        text: whose lines.
+        text: with the lines.
         scores: (characters,) natural-log probabilities.
-        first: the first line's number.
+        first: the number of the first line.
     """
     for line, (characters, unknown, nats) in enumerate(line_scores(text, scores), first):
         bits = -nats / math.log(2) / characters
@@ -139,9 +132,7 @@ LINE_HEADER = "line\tchars\tunk\tlog10prob\tbits_per_char\n"
 
 
 def progress(*, quiet: bool) -> Callable[[int], None]:
-    """A function to be called with numbers of symbols scored: a count on a terminal, or lines elsewhere."""
-    from charrnn.cli.output import note
-
+    """A callback that shows progress: a bar on a terminal, else a line every ten seconds."""
     done, due = 0, time.monotonic() + (1.0 if sys.stderr and sys.stderr.isatty() else 10.0)
     bar: Any = None
 
@@ -165,29 +156,15 @@ def progress(*, quiet: bool) -> Callable[[int], None]:
     return (lambda _: None) if quiet or sys.stderr is None else scored
 
 
-def wants_color(choice: str) -> bool:
-    """Whether stdout gets colours: the flag, FORCE_COLOR, NO_COLOR, TERM=dumb, then whether it is a terminal.
-
-    Args:
-        choice: "auto", "always" or "never".
-    """
-    if choice != "auto":
-        return choice == "always"
-    if os.environ.get("FORCE_COLOR"):
-        return True
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return False
-    return sys.stdout.isatty()
-
-
 def print_heatmap(found: Surprise, choice: str) -> None:
-    """The shaded text and its legend on stdout, line by line."""
+    """Writes the shaded text and the legend to stdout, line by line."""
     from rich.console import Console
 
     from charrnn.cli.heatmap import terminal_legend, terminal_lines
 
-    color = wants_color(choice)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    terminal = sys.stdout.isatty()
+    color = wants_color(choice, os.environ, terminal=terminal)
+    width = shutil.get_terminal_size().columns if terminal else None
     rich = os.environ.get("COLORTERM") in ("truecolor", "24bit")
     system: Any = ("truecolor" if rich else "256") if color else None
     console = Console(file=io.StringIO(), color_system=system, force_terminal=color, width=1 << 20)
@@ -200,10 +177,10 @@ def print_heatmap(found: Surprise, choice: str) -> None:
 
 
 def write_page(file: Path, found: Surprise, title: str, model: str) -> None:
-    """The heatmap as an HTML file.
+    """Writes the heat map as an HTML file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     from charrnn.files import write_atomically
     from charrnn.pages.heatmap import page

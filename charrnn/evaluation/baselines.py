@@ -1,14 +1,14 @@
-"""What simpler predictors make of a text: the figures that a model's own must be read beside.
+"""Scores of simpler predictors, to compare a model with.
 
-uniform     every symbol of the model's vocabulary is as likely as any other: ln V nats
-unigram     how often a symbol stands in the training text, plus one: (c + 1) / (N + V) (Laplace)
+uniform     all symbols of the vocabulary are equally probable: ln V nats
+unigram     the frequency of a symbol in the training text, plus one: (c + 1) / (N + V) (Laplace)
 n-grams     interpolated Kneser-Ney of orders 2 to 8, trained on the same text (see ``ngram``)
 gzip, bzip2, xz
-            the size to which they compress the evaluated text as UTF-8, headers included, having seen
-            nothing before; 8 bits a byte
+            the compressed size of the evaluated text as UTF-8, headers included, at 8 bits per byte; they
+            know nothing of the training text
 
-The first three read the model's own symbols, with unknown characters charged as the model's are, and carry
-their context from the text's first character to its last.
+The first three predict the model's symbols; unknown characters cost what they cost the model, and the context
+is carried from the first character of the text to the last.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ import numpy as np
 
 from charrnn.errors import CorpusError
 from charrnn.evaluation.measure import Score, unknown_nats
-from charrnn.evaluation.ngram import HIGHEST, NGrams
-from charrnn.text.scored import Text
+from charrnn.evaluation.ngram import MAX_ORDER, NGrams
+from charrnn.text.scored import ScoredText
+from charrnn.text.sources import as_utf8
 
-LIMIT = 1 << 24  # symbols of training beyond which counting takes gigabytes
-GZIP = 16 + zlib.MAX_WBITS  # a gzip header around what zlib makes
+MAX_TRAINED = 1 << 24  # symbols; counting more takes gigabytes
+GZIP = 16 + zlib.MAX_WBITS  # makes zlib write a gzip header
 
 
 class Compressor(Protocol):
-    """What zlib, bz2 and lzma have in common."""
+    """The interface of the compressors of zlib, bz2 and lzma."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Takes some bytes, gives some."""
+        """Takes a piece of data, returns a piece of output."""
 
     def flush(self) -> bytes:
-        """Gives the rest."""
+        """Returns the rest of the output."""
 
 
 COMPRESSORS: dict[str, Callable[[], Compressor]] = {
@@ -49,19 +50,19 @@ COMPRESSORS: dict[str, Callable[[], Compressor]] = {
 
 
 class Baselines:
-    """Predictors trained on one text, to be held to others.
+    """Predictors trained on one text, which score others.
 
     Attributes:
-        trained_on: how many symbols the n-grams counted: the last LIMIT of a longer text.
+        trained_on: the number of symbols that were counted: at most MAX_TRAINED, from the text's end.
     """
 
-    def __init__(self, train: Text) -> None:
-        """Counts the training text.
+    def __init__(self, train: ScoredText) -> None:
+        """Counts the symbols and n-grams of the training text.
 
         Raises:
-            CorpusError: none of its characters is in the vocabulary.
+            CorpusError: all its characters are unknown to the model.
         """
-        ids = train.ids[-LIMIT:]
+        ids = train.ids[-MAX_TRAINED:]
         if len(ids) == 0:
             raise CorpusError(f"{train.name}: holds no character that the model knows; name another --train")
         self._tokenizer = train.tokenizer
@@ -71,8 +72,8 @@ class Baselines:
         self._unigram = -np.log((counts + 1) / (len(ids) + size))  # (vocabulary,), nats
         self._ngrams = NGrams(ids, size, train.tokenizer.start)
 
-    def scores(self, text: Text) -> Iterator[tuple[str, Score]]:
-        """The name and the score of each baseline, in the order of this module's table."""
+    def scores(self, text: ScoredText) -> Iterator[tuple[str, Score]]:
+        """The name and the score of each baseline, in the order of the module's docstring."""
         tokenizer = self._tokenizer
         charge = float(unknown_nats(text.unknown, tokenizer).sum())
 
@@ -82,21 +83,20 @@ class Baselines:
         yield "uniform", score(len(text.ids) * math.log(tokenizer.size))
         counts = np.bincount(text.ids, minlength=tokenizer.size)  # (vocabulary,)
         yield "unigram", score(float(counts @ self._unigram))
-        sums = np.zeros(HIGHEST)
+        sums = np.zeros(MAX_ORDER)
         for _, found in self._ngrams.log_probabilities(text.ids):  # (orders, time)
             sums -= found.sum(axis=1)
-        for order in range(2, HIGHEST + 1):
+        for order in range(2, MAX_ORDER + 1):
             yield f"{order}-gram", score(float(sums[order - 1]))
         yield from compressed(text)
 
 
-def compressed(text: Text) -> Iterator[tuple[str, Score]]:
-    """The name and the score of each compressor; they know every character."""
+def compressed(text: ScoredText) -> Iterator[tuple[str, Score]]:
+    """The name and the score of each compressor, to which no character is unknown."""
     for name, make in COMPRESSORS.items():
         compressor = make()
         size = 0
         for piece in text.pieces():
-            data = piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogatepass")
-            size += len(compressor.compress(data))
+            size += len(compressor.compress(as_utf8(piece)))
         size += len(compressor.flush())
         yield name, Score(text.characters, text.bytes, 0, 8 * size * math.log(2))

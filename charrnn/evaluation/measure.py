@@ -1,16 +1,16 @@
-"""How well a model predicts a text, in the units of the literature.
+"""How well a model predicts a text: cross-entropy, bits per character and per byte, perplexity.
 
-The text is scored whole: the state starts at zero, reads the tokenizer's start symbol (a newline, where the
-vocabulary has one) and is carried from the first character to the last, so every character is scored, the
-first from the start symbol alone. With ``reset="lines"``, and for models that learnt single lines, the same
-happens anew at each line; a line's end belongs to its line.
+A text is scored as one sequence: the state starts at zero, the model reads the tokenizer's start symbol
+(the newline if the vocabulary has one), and the state is carried from the first character to the last. So
+every character is scored, the first one given the start symbol alone. With ``reset="lines"``, and for
+models trained with ``--lines``, each line is such a sequence, its newline included.
 
-A character that the vocabulary lacks is charged, never dropped. Naming it among the U characters of Unicode
-that the vocabulary lacks costs ln U nats. Saying that one comes costs -ln p(unknown symbol) where there is
-such a symbol. Where there is none the model does not read it, and it costs ln g(g + 1), where g is its
-distance from the unknown character before (from the beginning, for the first), since the sum of 1 / g(g + 1)
-over all g is 1. That is a code: given a text's length and how many unknown characters it holds, the
-probabilities of all such texts sum to at most 1, and known characters cost exactly what the model says.
+Unknown characters, which the vocabulary lacks, count too. Identifying one among the U characters of Unicode
+that the vocabulary lacks costs ln U nats. Its occurrence costs -ln p(unknown symbol) if there is an unknown
+symbol. Otherwise the model does not read it, and its occurrence costs ln g(g + 1), where g is the distance
+from the previous unknown character (or from the beginning), since the sum of 1 / g(g + 1) over all g is 1.
+This is a valid code: given the length of a text and its number of unknown characters, the probabilities of
+all such texts sum to at most 1, and known characters cost what the model assigns to them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.text.scored import Places, Text
-from charrnn.text.tokenizer import Tokenizer
+from charrnn.text.scored import ScoredText
+from charrnn.text.tokenizer import Places, Tokenizer
 
 Floats = NDArray[np.float32]
+Piece = tuple[int, Floats]  # a position in a text's ids, and the log probabilities (n,) of the ids from there
 
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """The sums over a text; figures for several texts are the sum of their scores.
+    """Sums over a text; the score of several texts is the sum of their scores.
 
     Attributes:
-        characters: symbols scored (bytes, for a byte model).
-        bytes: of the text as UTF-8.
-        unknown: how many characters the vocabulary lacks.
+        characters: the number of characters, or of bytes for a byte model.
+        bytes: the size of the text as UTF-8.
+        unknown: the number of characters that the vocabulary lacks.
         nats: the negative natural-log probability of the text.
     """
 
@@ -54,7 +55,7 @@ class Score:
 
     @property
     def nats_per_character(self) -> float:
-        """The cross-entropy in nats; nan for an empty text."""
+        """The cross-entropy in nats; NaN for an empty text."""
         return self.nats / self.characters if self.characters else math.nan
 
     @property
@@ -64,21 +65,41 @@ class Score:
 
     @property
     def bits_per_byte(self) -> float:
-        """The bits in all over the bytes in all: comparable between vocabularies."""
+        """All bits over all bytes, which is comparable between vocabularies."""
         return self.nats / math.log(2) / self.bytes if self.bytes else math.nan
 
     @property
     def perplexity(self) -> float:
-        """Of a character: e to the cross-entropy in nats."""
+        """Per character: e to the power of the cross-entropy in nats."""
         return math.exp(min(self.nats_per_character, 700.0))
+
+    def __str__(self) -> str:
+        """The most important figures, in one line.
+
+        >>> print(Score(characters=1, bytes=1, unknown=0, nats=math.log(2)))
+        1 character, 0 unknown, 1.0000 bits/char, perplexity 2.0000
+        """
+        noun = "character" if self.characters == 1 else "characters"
+        return (
+            f"{self.characters:,} {noun}, {self.unknown:,} unknown, "
+            f"{self.bits_per_character:.4f} bits/char, perplexity {self.shown_perplexity}"
+        )
+
+    @property
+    def shown_perplexity(self) -> str:
+        """The perplexity with four decimals, or in exponential notation from a million."""
+        return f"{self.perplexity:.4f}" if self.perplexity < 1e6 else f"{self.perplexity:.3e}"
 
 
 def unknown_nats(places: Places, tokenizer: Tokenizer) -> NDArray[np.float64]:
-    """What each unknown character costs beside what the model says of its unknown symbol, in nats.
+    """The cost in nats of each unknown character, without that of the unknown symbol under the model.
 
     Args:
-        places: (unknown,) where they stand in the text, ascending.
-        tokenizer: says how many characters the vocabulary lacks, and whether it has an unknown symbol.
+        places: (unknown,) positions in the text, ascending.
+        tokenizer: of the text.
+
+    Returns:
+        (unknown,) float64.
     """
     naming = math.log(max(1, tokenizer.unseen))
     if tokenizer.unknown is not None:
@@ -87,12 +108,12 @@ def unknown_nats(places: Places, tokenizer: Tokenizer) -> NDArray[np.float64]:
     return naming + np.log(gaps) + np.log1p(gaps)
 
 
-def line_scores(text: Text, scores: Floats) -> Iterator[tuple[int, int, float]]:
-    """For each line its characters, unknown characters, and natural-log probability.
+def line_scores(text: ScoredText, scores: Floats) -> Iterator[tuple[int, int, float]]:
+    """For each line, newline included, its characters, unknown characters and natural-log probability.
 
     Args:
-        text: whose lines are meant; the newline belongs to its line.
-        scores: (characters,) as ``Evaluator.log_probabilities`` gives them.
+        text: with the lines.
+        scores: (characters,) from ``Evaluator.log_probabilities``.
     """
     ends = text.line_ends  # (lines,)
     begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
@@ -101,11 +122,11 @@ def line_scores(text: Text, scores: Floats) -> Iterator[tuple[int, int, float]]:
     yield from zip((ends - begins).tolist(), unknown.tolist(), sums.tolist(), strict=True)
 
 
-def sum_of(text: Text, scores: Floats) -> Score:
-    """The sums over a text of its characters' scores (characters,)."""
+def sum_of(text: ScoredText, scores: Floats) -> Score:
+    """A text's score from the log probabilities of its characters (characters,)."""
     return Score(text.characters, text.bytes, len(text.unknown), -float(scores.sum(dtype=np.float64)))
 
 
 def total(scores: Iterable[Score]) -> Score:
-    """The sum of several texts' scores."""
+    """The sum of scores."""
     return sum(scores, Score(0, 0, 0, 0.0))

@@ -1,21 +1,22 @@
-"""Interpolated Kneser-Ney character n-grams, of all orders at once, exact.
+"""Interpolated Kneser-Ney n-grams of characters: exact probabilities of all orders at once.
 
 With s a symbol, h the k - 1 symbols before it and h' the last k - 2 of those, order n predicts
 (Kneser & Ney, 1995, interpolated as by Chen & Goodman, 1999, section 4.1.6)
 
     p_k(s | h) = max(c_k(h s) - D_k, 0) / c_k(h .)  +  D_k N_k(h) / c_k(h .) * p_(k-1)(s | h')
 
-for k = n down to 1, with p_0 = 1 / V. At k = n, c_n(h s) is how often h s stands in the training text;
-below it is how many different symbols stand before h s there. c_k(h .) is the sum of c_k(h s) over all s,
-and N_k(h) the number of s for which it is not 0. A context never met passes everything on to the shorter
-one, and one cut short by the text's beginning begins at its own order. D_k = n1 / (n1 + 2 n2), of n1 and n2
-grams with counts 1 and 2 (Ney, Essen & Kneser, 1994), and 1/2 where one of them is 0.
+for k = n down to 1, with p_0 = 1 / V. For k = n, c_n(h s) is the number of occurrences of h s in the
+training text; for smaller k it is the number of different symbols that precede h s there. c_k(h .) is the
+sum of c_k(h s) over all s, and N_k(h) the number of s for which it is not 0. For a context that never
+occurred, p_k is p_(k-1); at the beginning of a text, where the context has fewer than n - 1 symbols, the
+highest order is its length + 1. D_k = n1 / (n1 + 2 n2), where n1 and n2 grams have counts 1 and 2 (Ney,
+Essen & Kneser, 1994), and 1/2 if one of them is 0.
 
-Every probability is positive, and they sum to one at every context.
+All probabilities are positive, and those of each context sum to one.
 
-Grams are numbered by order: a gram of k symbols is the number of its first k - 1 symbols times V plus its
-last symbol, and is numbered by its rank among those that occur. So no order and no vocabulary overflows 64
-bits.
+A gram of k symbols has the code (number of its first k - 1 symbols) * V + (last symbol), and its number is
+the rank of its code among those of all grams that occur. So codes fit into 64 bits for any order and
+vocabulary.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HIGHEST = 8
-BLOCK = 1 << 20  # symbols scored at once
+MAX_ORDER = 8
+BLOCK = 1 << 20  # symbols that are scored at once
 
 Numbers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
@@ -36,7 +37,7 @@ Doubles = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Counts:
-    """What p_k needs beside p_(k-1): counts of grams and of their contexts, and the discount.
+    """What p_k is computed from, besides p_(k-1): counts of grams and of their contexts, and the discount.
 
     Attributes:
         gram: (grams of k symbols + 1,) c_k(h s).
@@ -44,7 +45,7 @@ class Counts:
         different: (grams of k - 1 symbols + 1,) N_k(h).
         discount: D_k.
 
-    Each array ends with a 0, which is what the number -1 of a gram never met finds there.
+    Each array ends with a 0, at index -1, which is the number of grams that never occurred.
     """
 
     gram: Numbers
@@ -57,33 +58,34 @@ class NGrams:
     """Kneser-Ney models of orders 1 to ``highest`` of one training text.
 
     Attributes:
-        vocabulary: V, how many symbols there are.
+        vocabulary: V, the number of symbols.
         highest: the highest order.
 
     >>> model = NGrams(np.array([0, 1, 0, 1, 0, 2]), vocabulary=3, start=2, highest=2)
-    >>> model.distributions(np.array([0]), [1])[2].round(4).tolist()
-    [[0.1111, 0.6111, 0.2778]]
+    >>> [(place, logs)] = model.log_probabilities(np.array([0, 1]))
+    >>> np.exp(logs[1]).round(4).tolist()
+    [0.8333, 0.6111]
     """
 
     def __init__(
-        self, ids: NDArray[np.integer[Any]], vocabulary: int, start: int, highest: int = HIGHEST
+        self, ids: NDArray[np.integer[Any]], vocabulary: int, start: int, highest: int = MAX_ORDER
     ) -> None:
-        """Counts the grams of ids (time,), before which ``start`` stands."""
+        """Counts the grams of ids (time,), which ``start`` precedes."""
         self.vocabulary, self.highest, self._start = vocabulary, highest, start
         symbols = self._with_start(ids)
-        self._codes: list[Numbers] = []  # for each k the sorted codes of the grams of k symbols
-        self._continued: list[Counts] = []  # for each k below the highest, counts of left neighbours
-        self._raw: list[Counts] = []  # for each k, counts of occurrences
-        prefixes = np.zeros(1, np.int64)  # contexts of no symbols: one
-        numbers = np.zeros(len(symbols) + 1, np.int64)  # of the gram that ends before each place
+        self._codes: list[Numbers] = []  # for each k the sorted codes of grams of k symbols
+        self._continued: list[Counts] = []  # for each k below the highest, numbers of preceding symbols
+        self._raw: list[Counts] = []  # for each k, numbers of occurrences
+        prefixes = np.zeros(1, np.int64)  # one context of no symbols
+        numbers = np.zeros(len(symbols) + 1, np.int64)  # of the gram that ends before each position
         for k in range(1, highest + 1):
             grams = numbers[: max(0, len(symbols) - k + 1)] * vocabulary + symbols[k - 1 :]
             codes, first, found, count = np.unique(
                 grams, return_index=True, return_inverse=True, return_counts=True
             )
             if k > 1:
-                # The suffix of the gram at i is the gram of k - 1 symbols at i + 1, and its left
-                # neighbours are as many as the different grams that end in it.
+                # The gram at i without its first symbol is the gram of k - 1 symbols at i + 1. As many
+                # symbols precede a gram as there are different grams that end with it.
                 left = np.bincount(numbers[first + 1], minlength=len(prefixes)).astype(np.int64)
                 self._continued.append(_counts(self._codes[-1], left, vocabulary, self._contexts(k - 1)))
             self._codes.append(codes)
@@ -91,7 +93,7 @@ class NGrams:
             numbers, prefixes = found.astype(np.int64).ravel(), codes
 
     def _contexts(self, k: int) -> int:
-        """How many different contexts grams of k symbols have."""
+        """The number of different contexts of grams of k symbols."""
         return len(self._codes[k - 2]) if k > 1 else 1
 
     def _with_start(self, ids: NDArray[Any]) -> Numbers:
@@ -101,14 +103,14 @@ class NGrams:
         """The natural-log probability of each symbol under each order, block by block.
 
         Args:
-            ids: (time,) of ids below V; ``start`` stands before the first.
+            ids: (time,) ids below V; ``start`` precedes the first.
 
         Yields:
-            the place of a block in ids, and its (orders, time) float64; row k - 1 is order k.
+            The position of a block in ids, and (orders, time) float64, in which row k - 1 is order k.
         """
         for begin in range(0, len(ids), BLOCK):
             block = ids[begin : begin + BLOCK]
-            before = ids[max(0, begin - self.highest + 1) : begin]  # what the first contexts need
+            before = ids[max(0, begin - self.highest + 1) : begin]  # the context of the first symbols
             symbols = np.concatenate([before, block]).astype(np.int64)
             if begin < self.highest:
                 symbols = self._with_start(symbols)
@@ -116,28 +118,11 @@ class NGrams:
             known = contexts[:, -len(block) :]
             yield begin, np.log(self._mix(known, symbols[-len(block) :]))
 
-    def distributions(self, ids: NDArray[np.integer[Any]], places: Any) -> Doubles:
-        """The probability of every symbol at some places of a text.
-
-        Args:
-            ids: (time,) of ids.
-            places: (places,) each from 0 to time; a place is predicted from what stands before it.
-
-        Returns:
-            (orders + 1, places, V) float64; index k is order k, and 0 is uniform.
-        """
-        contexts = self._context_numbers(np.append(self._with_start(ids), 0))[:, 1:]  # (orders, time + 1)
-        rows = [np.full((len(places), self.vocabulary), 1 / self.vocabulary)]
-        chosen = np.repeat(contexts[:, np.asarray(places)], self.vocabulary, axis=1)  # (orders, places * V)
-        every = np.tile(np.arange(self.vocabulary), len(places))  # (places * V,)
-        mixed = self._mix(chosen, every).reshape(self.highest, len(places), self.vocabulary)
-        return np.stack([*rows, *mixed])
-
     def _context_numbers(self, symbols: Numbers) -> Numbers:
-        """For each order k, the number of the k - 1 symbols before each place; -1 where never met.
+        """For each order k the number of the k - 1 symbols before each position, -1 if they never occurred.
 
         Args:
-            symbols: (time,), the start symbol among them.
+            symbols: (time,), start symbol included.
 
         Returns:
             (orders, time).
@@ -145,22 +130,22 @@ class NGrams:
         contexts = np.full((self.highest, len(symbols)), -1, np.int64)
         contexts[0] = 0
         for k in range(1, self.highest):
-            found = self._find(k, contexts[k - 1], symbols)  # of the gram of k symbols that ends here
+            found = self._find(k, contexts[k - 1], symbols)  # of grams of k symbols that end here
             contexts[k, 1:] = found[:-1]
-            contexts[k, :k] = -1  # before the text's beginning there is nothing
+            contexts[k, :k] = -1  # fewer than k symbols precede these
         return contexts
 
     def _find(self, k: int, contexts: Numbers, symbols: Numbers) -> Numbers:
-        """The numbers of grams of k symbols, -1 for those that never occurred; all (time,)."""
+        """The numbers of grams of k symbols, from contexts and last symbols, all (time,); -1 if new."""
         codes = self._codes[k - 1]
         wanted = contexts * self.vocabulary + symbols
-        if len(codes) == 0:  # a training text shorter than k
+        if len(codes) == 0:  # the training text is shorter than k
             return np.full(len(symbols), -1, np.int64)
         places = np.minimum(np.searchsorted(codes, wanted), len(codes) - 1)
         return np.where((contexts >= 0) & (codes[places] == wanted), places, -1)
 
     def _mix(self, contexts: Numbers, symbols: Numbers) -> Doubles:
-        """p_1 to p_highest of symbols (time,) in contexts (orders, time); (orders, time) float64."""
+        """p_1 to p_highest of symbols (time,) in contexts (orders, time), as (orders, time) float64."""
         lower = np.full(len(symbols), 1 / self.vocabulary)
         orders = []
         for k in range(1, self.highest + 1):
@@ -172,7 +157,7 @@ class NGrams:
 
 
 def _counts(codes: Numbers, gram: Numbers, vocabulary: int, contexts: int) -> Counts:
-    """Sums the counts of grams by context, which is what their codes begin with."""
+    """Counts of grams with their sums by context; a gram's context is its code // V."""
     context = codes // vocabulary
     total = np.bincount(context, gram, minlength=contexts + 1).astype(np.int64)
     different = np.bincount(context[gram > 0], minlength=contexts + 1).astype(np.int64)
@@ -182,7 +167,7 @@ def _counts(codes: Numbers, gram: Numbers, vocabulary: int, contexts: int) -> Co
 
 
 def _interpolate(counts: Counts, contexts: Numbers, grams: Numbers, lower: Doubles) -> Doubles:
-    """p_k from p_(k-1): numbers of contexts and grams (time,), -1 for those never met."""
+    """p_k from p_(k-1), for numbers of contexts and grams (time,), -1 for those that never occurred."""
     total = counts.total[contexts]  # (time,)
     kept = np.maximum(counts.gram[grams] - counts.discount, 0)
     shared = counts.discount * counts.different[contexts] * lower

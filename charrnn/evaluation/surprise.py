@@ -1,4 +1,4 @@
-"""What surprised a model: the bits that each character of a text cost, and what was expected there."""
+"""The bits that each character of a text costs under a model, and the model's best guesses there."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from numpy.typing import NDArray
 from charrnn.config import EvaluationConfig
 from charrnn.evaluation.evaluator import resets
 from charrnn.evaluation.measure import Floats, Score, unknown_nats
-from charrnn.model.engine import Engine
+from charrnn.model.engine import Engine, log_softmax
 from charrnn.model.file import ModelFile
-from charrnn.text.scored import Text
+from charrnn.text.items import shift_right
+from charrnn.text.scored import ScoredText
+from charrnn.text.sources import as_utf8
 
-TOP = 5
-LONGEST = 100_000  # characters of one page: more than this no browser shows with pleasure
+TOP = 5  # best guesses per character
+MAX_SHOWN = 100_000  # characters; with more, browsers become slow
 
 
 @dataclasses.dataclass(frozen=True)
 class Surprise:
-    """A text with what the model expected at each character.
+    """A text with the bits that each character costs, and the model's best guesses.
 
     Attributes:
-        characters: the text; of a byte model, a symbol for each byte.
-        bits: (characters,) what each cost.
-        known: (characters,) whether the vocabulary holds it.
-        top_ids: (characters, TOP) the ids of the most probable symbols there, the most probable first.
-        top: (characters, TOP) their probabilities.
+        characters: of the text; for a byte model, the label of each byte.
+        bits: (characters,) the negative binary logarithm of each character's probability.
+        known: (characters,) whether the character is in the vocabulary.
+        top_ids: (characters, TOP) ids of the most probable symbols, best first.
+        top: (characters, TOP) probabilities of ``top_ids``.
         symbols: for each id, how it is shown.
-        score: the figures of all these characters.
+        score: of all these characters.
     """
 
     characters: list[str]
@@ -42,20 +44,20 @@ class Surprise:
     score: Score
 
 
-def surprise(model: ModelFile, text: Text, config: EvaluationConfig | None = None) -> Surprise:
-    """Reads at most the first LONGEST characters of the text, in one stream, by NumPy.
+def surprise(model: ModelFile, text: ScoredText, config: EvaluationConfig | None = None) -> Surprise:
+    """Scores at most the first MAX_SHOWN characters of a text, in NumPy.
 
     Args:
-        model: as ``load_model`` reads it.
-        text: as ``read_text`` reads it, with this model.
+        model: from ``load_model``.
+        text: from ``read_text`` with this model's tokenizer.
         config: only ``reset`` is used.
     """
-    characters = _characters(text)
+    characters, size = _beginning(text)
     count = len(characters)
     unknown = text.unknown[text.unknown < count]
     known = np.ones(count, np.bool_)
     known[unknown] = False
-    read = np.arange(count) if text.complete else np.flatnonzero(known)  # (symbols,) places with an id
+    read = np.arange(count) if text.complete else np.flatnonzero(known)  # (symbols,) positions with an id
     reset = resets(model, config or EvaluationConfig())
     starts = {0, *(text.newlines + 1).tolist()} if reset else {0}
     found, top_ids, top = _read(Engine(model), text, read, starts)
@@ -65,41 +67,39 @@ def surprise(model: ModelFile, text: Text, config: EvaluationConfig | None = Non
     nats[unknown] += unknown_nats(unknown, text.tokenizer)
     every_id, every = np.zeros((count, width), np.int64), np.zeros((count, width), np.float32)
     every_id[read], every[read] = top_ids, top
-    if not text.complete:  # what was expected where an unread character stands: the next one's prediction
-        following = text.place(unknown)  # (unknown,) places in the ids
+    if not text.complete:  # The guesses at a character that was left out are those at the next one.
+        following = text.place(unknown)  # (unknown,) positions in the ids
         inside = following < len(read)
         every_id[unknown[inside]] = top_ids[following[inside]]
         every[unknown[inside]] = top[following[inside]]
-    encoded = "".join(characters).encode("utf-8", "surrogatepass")
-    size = count if text.tokenizer.kind == "byte" else len(encoded)
     score = Score(count, size, len(unknown), float(nats.sum()))
     bits = (nats / math.log(2)).astype(np.float32)
     return Surprise(characters, bits, known, every_id, every, _symbols(model), score)
 
 
-def _characters(text: Text) -> list[str]:
+def _beginning(text: ScoredText) -> tuple[list[str], int]:
+    """At most MAX_SHOWN characters, or labels of bytes, and their size as UTF-8."""
     characters: list[str] = []
-    for piece in text.pieces():
-        shown = piece if isinstance(piece, str) else [chr(b) if b < 0x80 else f"\\x{b:02x}" for b in piece]
-        characters += shown[: LONGEST - len(characters)]
-        if len(characters) == LONGEST:
+    size = 0
+    for whole in text.pieces():
+        piece = whole[: MAX_SHOWN - len(characters)]
+        characters += piece if isinstance(piece, str) else map(text.tokenizer.label, piece)
+        size += len(as_utf8(piece))
+        if len(characters) == MAX_SHOWN:
             break
-    return characters
+    return characters, size
 
 
 def _symbols(model: ModelFile) -> list[str]:
-    """For each id what a person reads for it."""
+    """How each id is shown."""
     tokenizer = model.tokenizer
-    if tokenizer.kind == "byte":
-        return [shown(chr(id)) if id < 0x80 else f"\\x{id:02x}" for id in range(tokenizer.size)]
     return [
-        "(unknown)" if id == tokenizer.unknown else shown(tokenizer.decode([id]))
-        for id in range(tokenizer.size)
+        "(unknown)" if id == tokenizer.unknown else shown(tokenizer.label(id)) for id in range(tokenizer.size)
     ]
 
 
 def shown(character: str) -> str:
-    """A character as something that can be seen.
+    """A visible form of a character: a sign for white space, the code point if it is not printable.
 
     >>> shown("a"), shown(" "), shown("\\n"), shown("\\x1b")
     ('a', '␣', '↵', 'U+001B')
@@ -109,23 +109,29 @@ def shown(character: str) -> str:
 
 
 def _read(
-    engine: Engine, text: Text, places: NDArray[np.int64], starts: set[int]
+    engine: Engine, text: ScoredText, places: NDArray[np.int64], starts: set[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float32]]:
-    """Log probabilities (symbols,), top ids and their probabilities (symbols, TOP), one step at a time."""
+    """Log probabilities (symbols,), best guesses and their probabilities (symbols, TOP) of the first ids.
+
+    Args:
+        engine: the model.
+        text: whose first ids are read.
+        places: (symbols,) positions of these ids in the text.
+        starts: positions in the text at which the state is reset; 0 is one.
+    """
     width = min(TOP, engine.vocabulary)
     scores = np.empty(len(places))
     ids = np.empty((len(places), width), np.int64)
     top = np.empty((len(places), width), np.float32)
-    stream, previous, line = engine.stream(), text.tokenizer.start, -1
-    ordered = np.array(sorted(starts))
-    lines = np.searchsorted(ordered, places, side="right")  # which line each character is in
-    for index, id in enumerate(text.ids[: len(places)].tolist()):
-        if lines[index] != line:
-            stream, previous, line = engine.stream(), text.tokenizer.start, lines[index]
-        logits = stream.step(previous).astype(np.float64)  # (vocabulary,)
-        logits -= logits.max()
-        logits -= np.log(np.exp(logits).sum())
-        best = np.argsort(-logits, kind="stable")[:width]
-        scores[index], ids[index], top[index] = logits[id], best, np.exp(logits[best])
-        previous = id
+    targets, start = text.ids[: len(places)], text.tokenizer.start
+    lines = np.searchsorted(np.array(sorted(starts)), places, side="right")  # (symbols,) numbers from 1
+    resets_here = np.diff(lines, prepend=0) != 0  # (symbols,)
+    inputs = np.where(resets_here, start, shift_right(targets, start))
+    stream = engine.stream()
+    for index, (id, target) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
+        if resets_here[index]:
+            stream = engine.stream()
+        logs = log_softmax(stream.step(id).astype(np.float64))  # (vocabulary,)
+        best = np.argsort(-logs, kind="stable")[:width]
+        scores[index], ids[index], top[index] = logs[target], best, np.exp(logs[best])
     return scores, ids, top

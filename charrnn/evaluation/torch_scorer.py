@@ -1,90 +1,69 @@
-"""Scoring in torch: a long text is cut into sections that are read side by side.
+"""Scoring in torch: a long text is cut into sections that are read in parallel, as one batch.
 
-The state is carried through each section, and each section but the first begins ``OVERLAP`` symbols early,
-unscored, so that its first scored symbol has a past. One stream is the definition; many differ from it only
-by what a state remembers beyond the overlap. Where the state starts anew at each line there are no joins:
-lines of like length are read side by side, and the figures are those of one line after the other.
+The state is carried through each section. Each section except the first starts ``OVERLAP`` symbols early,
+without scoring these, so that its first scored symbol has a context. Reading the text as a single section
+gives the exact figure; with more, it differs only by what the state would remember beyond the overlap. If the
+state is reset at each line, lines of similar length are read in parallel, and the figures are exact.
 
-Scores come as pieces, so that a text of any length needs no more memory than one pass over its ids.
+Scores are yielded in pieces, so that memory does not grow with the length of the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from charrnn.evaluation.measure import Floats, Piece
 from charrnn.model.device import Machine
 from charrnn.model.network import CharRNN, State
+from charrnn.text.items import shift_right
 from charrnn.text.tokenizer import Ids
 
-STREAMS = 64
-OVERLAP = 256
-CHUNK = 256  # symbols of each section in one forward pass
-
-Floats = NDArray[np.float32]
-Piece = tuple[int, Floats]  # a place in the ids, and the log probabilities (n,) of what stands there
+BATCH_SIZE = 64  # sections or lines in one forward pass
+OVERLAP = 256  # symbols
+CHUNK = 256  # symbols of each section or line in one forward pass
 
 
 def streams_for(length: int, wanted: int | None = None) -> int:
-    """How many streams read a text of ``length`` symbols.
+    """The number of sections of a text of ``length`` symbols.
 
-    As many as wanted, but none whose overlap would begin before the text; without a wish, as many as leave
-    each a section much longer than the overlap.
+    It is ``wanted``, but at most so many that no overlap begins before the text. By default it is BATCH_SIZE,
+    but at most so many that each section is four times as long as the overlap.
     """
     if wanted is not None:
         return max(1, min(wanted, length // OVERLAP))
-    return max(1, min(STREAMS, length // (4 * OVERLAP)))
-
-
-def score(
-    model: CharRNN,
-    ids: Ids,
-    start: int,
-    machine: Machine,
-    streams: int | None = None,
-    on_chunk: Callable[[int], None] = lambda _: None,
-) -> Floats:
-    """The natural-log probability of every symbol given all before it.
-
-    Args:
-        model: in evaluation mode, on the machine's device.
-        ids: (time,) of ids, each below the vocabulary's size.
-        start: the id read before the first.
-        machine: the device and arithmetic of the forward passes; the softmax is float32 on any.
-        streams: sections read side by side; chosen from the length if None; see ``streams_for``.
-        on_chunk: called with the number of symbols scored since the last call; may raise to stop.
-
-    Returns:
-        (time,) float32.
-    """
-    scores = np.empty(len(ids), np.float32)
-    for place, found in score_pieces(model, ids, start, machine, streams):
-        scores[place : place + len(found)] = found
-        on_chunk(len(found))
-    return scores
+    return max(1, min(BATCH_SIZE, length // (4 * OVERLAP)))
 
 
 @torch.inference_mode()
 def score_pieces(
     model: CharRNN, ids: Ids, start: int, machine: Machine, streams: int | None = None
 ) -> Iterator[Piece]:
-    """The natural-log probabilities as ``score`` gives them, piece by piece, in no order."""
+    """The natural-log probability of each symbol given those before it, piece by piece, in any order.
+
+    Args:
+        model: in evaluation mode, on the machine's device.
+        ids: (time,) ids, each below the size of the vocabulary.
+        start: the id that is read before the first one.
+        machine: the device and arithmetic of the forward passes; the softmax is always float32.
+        streams: the number of sections, as ``wanted`` of ``streams_for``.
+    """
     count = streams_for(len(ids), streams)
     section = -(-len(ids) // count)
     state: State | None = None
     for begin, inputs, targets in _chunks(ids, start, count, section):
         if begin == 0 and state is not None:
-            state = _forget_first(state)  # what it read so far was padding
+            state = _reset_first(state)  # which has read padding so far
         found, state = _forward(model, inputs, targets, state, machine)  # (batch, time)
         if begin < 0:
             continue
         for stream in range(count):
             place = stream * section + begin
-            # the last section may be shorter, and so may others of a very short text
+            # The last section may be shorter, and in a very short text so may others.
             room = min(found.shape[1], section - begin, max(0, len(ids) - place))
             if room:
                 yield place, found[stream, :room]
@@ -109,19 +88,29 @@ def _forward(
 def _chunks(
     ids: Ids, start: int, count: int, section: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-    """Inputs and targets (time, count) with the place in their sections, overlap first (below 0)."""
+    """Inputs and targets (time, count), with their position in each section, negative in the overlap."""
     overlap = 0 if count == 1 else OVERLAP
     for begin in (*range(-overlap, 0, CHUNK), *range(0, section, CHUNK)):
         end = min(begin + CHUNK, 0 if begin < 0 else section)
         places = np.arange(begin, end)[:, None] + section * np.arange(count)  # (time, count)
-        inside = np.clip(places, 0, len(ids) - 1)
-        inputs = ids[np.maximum(inside - 1, 0)].astype(np.int64)
-        inputs[places <= 0] = start
-        yield begin, inputs, ids[inside].astype(np.int64)
+        yield begin, *_inputs_and_targets(ids, places, places[0] <= 0, start)
 
 
-def _forget_first(state: State) -> State:
-    """The state with the first stream's part zeroed; (1, batch, hidden) tensors."""
+def _inputs_and_targets(
+    ids: Ids, places: NDArray[np.int64], fresh: NDArray[np.bool_], start: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs and targets (time, batch) at positions (time, batch), those outside the text being padding.
+
+    Columns that are ``fresh`` (batch,) read ``start`` before their first target; others, the id before it.
+    """
+    inside = np.clip(places, 0, len(ids) - 1)
+    targets = ids[inside].astype(np.int64)  # (time, batch)
+    before = ids[np.maximum(inside[0] - 1, 0)]  # (batch,)
+    return shift_right(targets, np.where(fresh, start, before)), targets
+
+
+def _reset_first(state: State) -> State:
+    """The state of (1, batch, hidden) tensors with zeros in the first column of the batch."""
     for layer in state:
         for tensor in layer:
             tensor[:, 0] = 0
@@ -132,29 +121,26 @@ def _forget_first(state: State) -> State:
 def line_pieces(
     model: CharRNN, ids: Ids, ends: NDArray[np.int64], start: int, machine: Machine
 ) -> Iterator[Piece]:
-    """The natural-log probabilities of lines that each begin with no past, piece by piece, in no order.
+    """The natural-log probabilities of lines that are each read from a zero state, in any order.
 
     Args:
         model: in evaluation mode, on the machine's device.
-        ids: (time,) of ids.
-        ends: (lines,) the place after each line, ascending.
-        start: the id read before each line.
+        ids: (time,) ids.
+        ends: (lines,) the position after each line, ascending.
+        start: the id that is read before each line.
         machine: the device and arithmetic of the forward passes.
     """
     begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])  # (lines,)
     lengths = ends - begins
-    order = np.argsort(lengths, kind="stable")  # lines of like length waste little on padding
-    for first in range(0, len(order), STREAMS):
-        lines = order[first : first + STREAMS]
+    order = np.argsort(lengths, kind="stable")  # similar lengths need little padding
+    for first in range(0, len(order), BATCH_SIZE):
+        lines = order[first : first + BATCH_SIZE]
         state: State | None = None
         for begin in range(0, int(lengths[lines[-1]]), CHUNK):
             end = min(begin + CHUNK, int(lengths[lines[-1]]))
             places = begins[lines] + np.arange(begin, end)[:, None]  # (time, lines)
-            inside = np.minimum(places, len(ids) - 1)
-            inputs = ids[np.maximum(inside - 1, 0)].astype(np.int64)
-            if begin == 0:
-                inputs[0] = start
-            targets = ids[inside].astype(np.int64)
+            fresh = np.full(len(lines), begin == 0)
+            inputs, targets = _inputs_and_targets(ids, places, fresh, start)
             found, state = _forward(model, inputs, targets, state, machine)  # (lines, time)
             for row, line in enumerate(lines):
                 room = min(end, int(lengths[line])) - begin

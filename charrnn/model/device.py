@@ -1,4 +1,4 @@
-"""Where to compute and in which arithmetic: decided in one place, by checking and not by assuming."""
+"""The device and the arithmetic of torch's computations, and how the process is set up for them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Machine:
     """A device and the arithmetic of its matrix products.
 
     Attributes:
-        device: where tensors live.
-        bf16: whether products run in bfloat16 while weights, losses and sums stay in float32.
+        device: where the tensors are.
+        bf16: whether matrix products run in bfloat16; weights, losses and sums stay in float32.
     """
 
     device: torch.device
@@ -29,31 +29,39 @@ class Machine:
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:
-        """The name that --precision knows."""
+        """The name that ``--precision`` uses."""
         return "bf16" if self.bf16 else "fp32"
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """The context in which forward passes run."""
+        """The context manager in which forward passes run."""
         if not self.bf16:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def synchronize(self) -> None:
-        """Waits until the device has done what it was told, so that a clock tells the truth."""
+        """Waits until the device has finished its work, for measuring time."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
 
 
-def choose_machine(device: Device, precision: Precision, threads: int | None = None) -> Machine:
-    """The machine that these settings mean here; also sets torch's threads and how memory is kept.
+def prepare_torch(threads: int | None = None) -> None:
+    """Sets up this process for computing: torch's number of threads, and keeping freed memory.
 
-    Raises:
-        ConfigError: the device, or bfloat16 on it, is not to be had.
+    Args:
+        threads: the number of threads; all available cores if None.
     """
     torch.set_num_threads(threads or available_cores())
     keep_freed_memory()
+
+
+def choose_machine(device: Device, precision: Precision) -> Machine:
+    """The machine that these settings select on this computer; changes nothing.
+
+    Raises:
+        ConfigError: the device, or fast bfloat16 on it, is not available.
+    """
     chosen = torch.device(_choose_device(device))
     fast = _bf16_pays(chosen)
     if precision == "bf16" and not fast:
@@ -63,7 +71,7 @@ def choose_machine(device: Device, precision: Precision, threads: int | None = N
 
 def _choose_device(device: Device) -> str:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # drivers too old are the same as none
+        warnings.simplefilter("ignore")  # about drivers that are too old, which count as none
         there = {
             "cpu": True,
             "cuda": torch.cuda.is_available(),
@@ -77,10 +85,10 @@ def _choose_device(device: Device) -> str:
 
 
 def _bf16_pays(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster here than float32 ones.
+    """Whether matrix products are faster in bfloat16 than in float32 on this device.
 
-    On a processor they are where it has instructions for them and oneDNN uses them; anywhere else they
-    are emulated, 20 to 700 times slower.
+    On a processor they are if it has bfloat16 instructions and oneDNN uses them; otherwise they are emulated,
+    20 to 700 times slower.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

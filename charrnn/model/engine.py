@@ -1,17 +1,16 @@
 """Inference in NumPy: one character at a time, about as fast as the weights can be read from memory.
 
-Everything is laid out once, at load. Activations stand in columns: one stream's hidden state is (hidden,),
-N streams' is (hidden, N), and the same code steps both. The hidden states of all layers lie in one array,
+The weights are laid out once, on loading. Activations are columns: the hidden state is (hidden,) for one
+stream, (hidden, N) for N streams, and the same code steps both. All layers' states are in one array,
 
     hidden = [0; h^0; h^1; ...; h^(L-1); 1]     ((layers + 1) * hidden + 1,), or that by N
 
-so that what layer l reads, its input h^(l-1) and its own past h^l, is one slice of it: an LSTM's or RNN's
-layer is one product with [W | U] instead of two, and nothing is copied. The first layer's input product
-is a row of a table, since there are only as many inputs as symbols. The 1 at the end is what the output's
-bias is multiplied by; what the zeros are for, ``_widened`` says.
+so that the inputs of layer l, h^(l-1) and its own previous state h^l, are one slice: a layer of an LSTM or
+RNN is one product with [W | U] instead of two, without copies. The first layer's input product is a row of a
+table with one row per symbol. The 1 at the end multiplies the output's bias; ``_widened`` explains the zeros.
 
-Sigmoids come from the same call as the tanh beside them: sigma(a) = tanh(a / 2) / 2 + 1 / 2, where the
-first division by two is in the weights already.
+Sigmoids are computed in the same call as the tanh of the other gates: sigma(a) = tanh(a / 2) / 2 + 1 / 2,
+where the division of a by two is already in the weights.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ from charrnn.system import available_cores
 
 Floats = NDArray[np.float32]
 
-# Of what a file's blocks of rows (LSTM: i f g o; GRU: r z n) become here: the order that puts the sigmoids
-# first, and how many blocks are sigmoids.
+# The order of a file's blocks of rows (LSTM: i f g o; GRU: r z n) that puts the sigmoids first, and the
+# number of blocks that are sigmoids.
 BLOCKS = {"lstm": ([0, 1, 3, 2], 3), "gru": ([0, 1, 2], 2), "rnn": ([0], 0)}
 
-# A 0-d array: a ufunc takes it without converting a Python number at every call.
+# A 0-d array, which saves a ufunc the conversion of a Python number at every call.
 HALF = np.array(0.5, np.float32)
 
-# Elements from which on OpenBLAS, which NumPy's wheels bring, gives a matrix-vector product to two threads.
+# Elements of a matrix from which OpenBLAS, part of NumPy's wheels, multiplies a vector in two threads.
 THREADED = 460_800
 
 CACHE_LINE = 64  # bytes
@@ -45,14 +44,14 @@ CACHE_LINE = 64  # bytes
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One layer's weights, rows in the engine's order and sigmoid rows halved.
+    """One layer's weights, with rows in the engine's order and sigmoid rows halved.
 
     Attributes:
-        matrix: [W | U] (gates * hidden, 2 * hidden); the first layer's, whose W is in the table, is U alone
-            or, widened, [anything | U]; a GRU's is U alone in every layer, since r * (U h) keeps them apart.
-        bias: (gates * hidden, 1 or nothing): what is added to the product with ``matrix``.
-        inputs: of a GRU above the first layer, W (gates * hidden, hidden).
-        input_bias: its bias.
+        matrix: [W | U] (gates * hidden, 2 * hidden). In the first layer, whose W is in the table, U alone or,
+            widened, [anything | U]; in all layers of a GRU U alone, since r * (U h) needs it separately.
+        bias: (gates * hidden,) added to the product with ``matrix``.
+        inputs: W (gates * hidden, hidden) of a GRU's layers above the first.
+        input_bias: the bias of ``inputs``.
     """
 
     matrix: Floats
@@ -62,12 +61,12 @@ class Layer:
 
 
 class Engine:
-    """A model's weights, laid out for stepping; any number of streams may share them.
+    """A model's weights, laid out for stepping; shared by any number of streams.
 
     Attributes:
-        table: (vocabulary, gates * hidden): for each symbol, what the first layer makes of it.
-        layers: from the bottom up.
-        output: (vocabulary, hidden + 1), whose last column is the bias.
+        table: (vocabulary, gates * hidden): each symbol's input product in the first layer.
+        layers: in the order in which data passes through them.
+        output: (vocabulary, hidden + 1); the last column is the bias.
         largest: what no logit's magnitude can exceed.
     """
 
@@ -102,29 +101,29 @@ class Engine:
 
     @functools.cached_property
     def columns(self) -> Floats:
-        """The table as (gates * hidden, vocabulary), for many streams; made when first asked for."""
+        """The table as (gates * hidden, vocabulary), for several streams; computed on first use."""
         return np.ascontiguousarray(self.table.T)
 
     def _lay_out(self, array: Floats) -> Floats:
-        """A weight matrix or bias with its blocks of rows reordered and its sigmoid rows halved."""
+        """A weight matrix or bias with reordered blocks of rows and halved sigmoid rows."""
         order, sigmoids = BLOCKS[self.config.cell]
         blocks = array.reshape(len(order), self.config.hidden_size, *array.shape[1:])[order]
         blocks[:sigmoids] *= HALF
         return blocks.reshape(array.shape)
 
     def stream(self, count: int | None = None) -> Stream:
-        """A stream at its beginning: all states zero; with ``count``, that many side by side."""
+        """A new stream with all states zero; ``count`` streams in lockstep if given."""
         return Stream(self, count)
 
 
 def _threads() -> int:
-    """How many threads NumPy's products may have."""
+    """The number of threads of NumPy's matrix products."""
     asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
     return int(asked) if asked.isdecimal() else available_cores()
 
 
 def _side_by_side(*matrices: Floats) -> Floats:
-    """(rows, columns in all), from a cache line's beginning on: loads that straddle two lines cost double."""
+    """The matrices (rows, sum of columns), aligned to a cache line: loads across two lines cost double."""
     rows, columns = len(matrices[0]), sum(matrix.shape[1] for matrix in matrices)
     memory = np.empty(4 * rows * columns + CACHE_LINE, np.uint8)
     begin = -memory.ctypes.data % CACHE_LINE
@@ -133,16 +132,17 @@ def _side_by_side(*matrices: Floats) -> Floats:
 
 
 def _widened(first: Layer, *second: Layer) -> tuple[Layer, ...]:
-    """The lowest two layers, the first's product large enough for two threads where it alone is not.
+    """The lowest two layers, with the first layer's matrix large enough for OpenBLAS to use two threads.
 
-    What one core multiplies alone must be in that core's cache, beside its half of what two share; with all
-    of it shared each has half, which at 2 x 256 fits. So three matrices lie side by side, [W^1 | U^1 | U^0].
-    The second layer reads the first two, and the first layer U^0 with as much of U^1 as it takes to be
-    large enough, which the zeros below h^0 cancel: more arithmetic, less time.
+    A product on one core needs its whole matrix in that core's cache, besides half of each product that two
+    cores share. If all products are shared, each core needs half of everything, which fits for 2 x 256. So
+    three matrices are stored side by side, [W^1 | U^1 | U^0]. The second layer uses the first two; the first
+    layer uses U^0 and as many columns of U^1 as make it large enough, which are multiplied by the zeros
+    before h^0: more arithmetic, but less time.
     """
     rows, size = first.matrix.shape
     line = CACHE_LINE // first.matrix.itemsize
-    wide = -(-THREADED // rows // line) * line  # columns, whole cache lines of them
+    wide = -(-THREADED // rows // line) * line  # columns, in whole cache lines
     if not second or not size < wide <= 2 * size or _threads() == 1:
         return first, *second
     matrices = _side_by_side(second[0].matrix, first.matrix)  # (gates * hidden, 3 * hidden)
@@ -153,10 +153,10 @@ def _widened(first: Layer, *second: Layer) -> tuple[Layer, ...]:
 
 
 class Stream:
-    """The state of one text being read or written, or of N texts in lockstep.
+    """The state of one text that is being read or written, or of N texts in lockstep.
 
     Attributes:
-        hidden: ((layers + 1) * hidden + 1,) or that by N, as the module says.
+        hidden: ((layers + 1) * hidden + 1,) or that by N; see the module's docstring.
         cells: an LSTM's cells, (layers, hidden) or (layers, hidden, N).
     """
 
@@ -169,7 +169,7 @@ class Stream:
         rows = config.gates * config.hidden_size
         self.hidden: Floats = np.zeros(((config.num_layers + 1) * self._size + 1, *columns), np.float32)
         self.hidden[-1] = 1
-        # A layer's gates, and under them its cell, where it is next to the gate g.
+        # Each layer's gates, followed by its cell, so that the cell is next to the gate g.
         work: Floats = np.zeros((config.num_layers, rows + self._size, *columns), np.float32)
         self.cells: Floats = work[:, rows:]
         self._logits: Floats = np.zeros((engine.vocabulary, *columns), np.float32)
@@ -178,36 +178,36 @@ class Stream:
         self._layers = [
             make(layer, self.hidden, work[index], index) for index, layer in enumerate(engine.layers)
         ]
-        self._top = self.hidden[-self._size - 1 :]  # with the 1
+        self._top = self.hidden[-self._size - 1 :]  # including the 1
 
     def step(self, ids: Any) -> Floats:
-        """Reads one symbol a stream and returns the logits of the next.
+        """Reads one symbol per stream and returns the logits of the next one.
 
         Args:
-            ids: an int; with N streams, (N,) of integers.
+            ids: an int; for N streams, (N,) integers.
 
         Returns:
-            (vocabulary,) or (vocabulary, N): a buffer that the next step overwrites.
+            (vocabulary,) or (vocabulary, N), a buffer that the next step overwrites.
         """
         self.advance(ids)
         return np.dot(self._output, self._top, self._logits)  # (vocabulary, hidden + 1) (hidden + 1,)
 
     def advance(self, ids: Any) -> None:
-        """Reads one symbol a stream without asking what comes next."""
+        """Reads one symbol per stream without computing logits."""
         below = self._table[ids] if self._count is None else self._gather(ids)
         for layer in self._layers:
             layer(below)
 
     def _gather(self, ids: Any) -> Floats:
-        """The table's columns (gates * hidden, N) laid out as the products are; to transpose is slow."""
-        # "clip", because a mode that may raise makes a copy first.
+        """The table's columns (gates * hidden, N) in the layout of the products; transposing is slow."""
+        # The default mode, "raise", would make a copy first.
         return self._columns.take(ids, 1, self._below, "clip")
 
     def read(self, ids: NDArray[Any]) -> Floats:
         """Reads a text and returns the logits after each symbol.
 
         Args:
-            ids: (time,) of integers; for a single stream.
+            ids: (time,) integers; only for a single stream.
 
         Returns:
             (time, vocabulary), newly allocated.
@@ -223,16 +223,16 @@ class Stream:
         return self.hidden.copy(), self.cells.copy()
 
     def restore(self, saved: tuple[Floats, Floats]) -> None:
-        """Puts the state back where ``save`` found it; N streams may all take one stream's state."""
+        """Restores a saved state; N streams may all take the state of a single one."""
         for mine, other in zip((self.hidden, self.cells), saved, strict=True):
             mine[...] = other if other.ndim == mine.ndim else other[..., None]
 
     def restore_one(self, column: int, saved: tuple[Floats, Floats]) -> None:
-        """Puts one of N streams where ``save`` of a single stream was."""
+        """Restores one of N streams from the saved state of a single one."""
         self.hidden[:, column], self.cells[:, :, column] = saved
 
 
-# -- layers: everything that does not change from step to step is bound once, when a stream is made ----------
+# -- layers: what stays the same from step to step is bound once, when a stream is created -------------------
 
 Advance = Callable[[Floats], None]
 
@@ -315,11 +315,23 @@ def _product(layer: Layer, hidden: Floats, index: int, size: int) -> tuple[Any, 
     """A layer's product: the function, the matrix, and the slice of ``hidden`` that it reads."""
     matrix, end = layer.matrix, (index + 2) * size
     if index == 0 and hidden.ndim > 1:
-        matrix = matrix[:, -size:]  # many streams' product is large enough as it is
-    function = np.dot if matrix.flags.c_contiguous else np.matmul  # of a part np.dot makes a copy
+        matrix = matrix[:, -size:]  # the product of several streams is large enough without it
+    function = np.dot if matrix.flags.c_contiguous else np.matmul  # np.dot would copy a slice
     return function, matrix, hidden[end - matrix.shape[1] : end]
 
 
 def _column(vector: Floats, hidden: Floats) -> Floats:
-    """A bias as it is added to one stream's rows, or to the rows of N."""
+    """A bias in the shape that is added to the rows of one stream, or of N."""
     return vector if hidden.ndim == 1 else vector[:, None]
+
+
+def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """ln softmax(logits) over the last axis; exponentials in the type of the logits, sums in float64.
+
+    >>> log_softmax(np.log(np.array([1.0, 3.0]))).round(4).tolist()
+    [-1.3863, -0.2877]
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)  # (..., 1)
+    found: NDArray[np.float64] = shifted - np.log(total)
+    return found

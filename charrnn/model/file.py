@@ -1,8 +1,8 @@
-"""The model file and the training state, to and from disk: whole or not at all.
+"""Reading and writing the model file and the training state.
 
-Both are safetensors files, so neither can execute anything. Tensors hold numbers; everything else is one
-JSON object under the metadata key ``charrnn``. A file is written beside its place, flushed to the disk and
-renamed over it: whoever is killed at whatever moment leaves the old file or the new one.
+Both are safetensors files, so loading one executes no code. Tensors hold the numbers; everything else is one
+JSON object under the metadata key ``charrnn``. Files are written atomically: after a crash at any moment,
+either the old file or the new one is there, complete.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Tensors = dict[str, NDArray[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class ModelFile:
-    """All that a model file holds.
+    """The contents of a model file.
 
     Attributes:
-        weights: float32 arrays by name; ``expected_shapes`` gives names and shapes.
+        weights: float32 arrays by name; names and shapes as in ``expected_shapes``.
         config: the network's shape.
-        tokenizer: the vocabulary.
-        corpus: what it learnt from (name, paths, sizes, sha256), or empty.
-        training: how it was trained, or empty.
-        quality: how well it predicts its validation split, or empty.
+        tokenizer: with the vocabulary.
+        corpus: what it was trained on (name, paths, sizes, sha256), or empty.
+        training: the settings it was trained with, or empty.
+        quality: the losses it reached, or empty.
     """
 
     weights: Tensors
@@ -49,7 +49,7 @@ class ModelFile:
 
 
 def expected_shapes(config: ModelConfig, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """Every tensor's name and shape, in the order in which data passes through them.
+    """Names and shapes of all tensors, in the order in which data passes through them.
 
     >>> shapes = expected_shapes(ModelConfig(num_layers=1, hidden_size=8, embedding_size=8), 5)
     >>> shapes["layers.0.recurrent.weight"]
@@ -69,16 +69,14 @@ def expected_shapes(config: ModelConfig, vocabulary: int) -> dict[str, tuple[int
     return shapes
 
 
-def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
-    """Writes the model file atomically; ``half`` stores float16, for half the size.
+def save_model(path: Path, model: ModelFile) -> None:
+    """Writes a model file atomically, with float32 weights.
 
     Raises:
-        OSError: the disk is full, or the place cannot be written; what stood there still stands.
+        OSError: the disk is full, or the file cannot be written; an existing file is unchanged.
         ModelFileError: ``load_model`` would refuse the file; nothing is written.
     """
-    dtype = np.float16 if half else np.float32
-    with np.errstate(over="ignore"):  # the check below is the one that tells
-        weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+    weights = {name: np.ascontiguousarray(w, np.float32) for name, w in model.weights.items()}
     _check_tensors(path, weights, expected_shapes(model.config, model.tokenizer.size))
     metadata = {
         "format": FORMAT,
@@ -93,10 +91,10 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
 
 
 def load_model(path: Path) -> ModelFile:
-    """Reads a model file and checks all of it: version, vocabulary, names, shapes, types, finiteness.
+    """Reads a model file and checks its version, its vocabulary and all its tensors.
 
     Raises:
-        ModelFileError: naming the file, what was expected and what was found.
+        ModelFileError: the file is missing, damaged or not a model; says what was expected and found.
     """
     tensors, metadata = _read(path, "model")
     try:
@@ -107,7 +105,7 @@ def load_model(path: Path) -> ModelFile:
     except (ModelFileError, ConfigError) as error:
         raise ModelFileError(f"{path}: {error}") from None
     _check_tensors(path, tensors, expected_shapes(config, tokenizer.size))
-    # float32 is taken as it is: a copy would double the memory of a large model.
+    # float32 is not copied, which would double the memory of a large model.
     weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
     rest = {key: metadata.get(key) or {} for key in ("corpus", "training", "quality")}
     for key, value in rest.items():
@@ -117,10 +115,10 @@ def load_model(path: Path) -> ModelFile:
 
 
 def _architecture(described: Any) -> ModelConfig:
-    """The network's shape from its JSON, in which 3.0 is no number of layers and neither is true.
+    """The network's shape from its JSON object, types checked: 3.0 and true are not numbers of layers.
 
     Raises:
-        TypeError: something is not of its type.
+        TypeError: a value has the wrong type.
     """
     if not isinstance(described, dict):
         raise TypeError("'architecture'")
@@ -147,10 +145,10 @@ def _check_tensors(path: Path, tensors: Tensors, shapes: dict[str, tuple[int, ..
 
 
 def save_state(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, Any]) -> None:
-    """Writes a training state atomically; ``metadata`` is any JSON object.
+    """Writes a training state atomically.
 
     Raises:
-        OSError: as for ``save_model``.
+        OSError: the disk is full, or the file cannot be written; an existing file is unchanged.
     """
     _write(path, dict(tensors), {"format": FORMAT, "kind": "state"} | metadata)
 
@@ -159,13 +157,13 @@ def load_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
     """Reads a training state: its tensors and its JSON object.
 
     Raises:
-        ModelFileError: the file is missing, damaged or of another version or kind.
+        ModelFileError: the file is missing, damaged, or of another version or kind.
     """
     return _read(path, "state")
 
 
 def _write(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
-    # One metadata key, sorted JSON: equal contents are equal bytes.
+    # One metadata key and sorted JSON make equal contents equal bytes.
     header = {"charrnn": json.dumps(metadata, sort_keys=True)}
     write_atomically(path, serialize(tensors, header))
 
@@ -184,15 +182,15 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
         ) from None
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (TypeError, AttributeError) as error:  # a type that NumPy lacks, as bfloat16
+    except (TypeError, AttributeError) as error:  # a type that NumPy lacks, such as bfloat16
         raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
 
 
 def _description(path: Path, file: Any, kind: str) -> dict[str, Any]:
-    """A file's JSON object, once it is known to be of our format and of this kind."""
+    """A file's JSON object, checked to be of this format and kind."""
     try:
         metadata = json.loads((file.metadata() or {})["charrnn"])
-    except (KeyError, ValueError, RecursionError):  # ValueError: of JSON, also beyond its decoder's limits
+    except (KeyError, ValueError, RecursionError):  # ValueError: invalid JSON, or beyond the decoder's limits
         raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if found != FORMAT:

@@ -6,7 +6,7 @@ With x_t the character read at time t, E the embedding and L layers:
     h_t^l = cell(a_t^(l-1), h_(t-1)^l)    (batch, hidden), and a_t^l = dropout(h_t^l)
     logits_t = W a_t^L + b                (batch, vocabulary), of the character at t + 1
 
-The engine computes the same in NumPy; tests hold the two to each other.
+``charrnn.model.engine`` computes the same in NumPy; tests compare the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from charrnn.config import ModelConfig
 
-# For each layer its tensors from step to step, (1, batch, hidden) each: (h, c) of an LSTM, else (h,).
+# The recurrent state: for each layer (h, c) of an LSTM, else (h,); tensors of (1, batch, hidden).
 State = list[tuple[Tensor, ...]]
 
 CELLS: dict[str, type[nn.LSTM | nn.GRU | nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -30,8 +30,8 @@ CELLS: dict[str, type[nn.LSTM | nn.GRU | nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.
 class CharRNN(nn.Module):
     """A character-level recurrent network over a vocabulary of ``vocabulary`` ids.
 
-    Each layer is one of these, with sigma the logistic function, * element by element, and every
-    product with a weight matrix followed by its bias:
+    Each layer is one of these, where sigma is the logistic function, * is elementwise, and a bias is added to
+    every product with a weight matrix:
 
     LSTM (Hochreiter & Schmidhuber, 1997; forget gates by Gers et al., 2000; no peepholes):
         i, f, o = sigma(W_i x + U_i h), sigma(W_f x + U_f h), sigma(W_o x + U_o h)
@@ -39,12 +39,12 @@ class CharRNN(nn.Module):
     GRU, as torch and cuDNN compute it:
         r, z = sigma(W_r x + U_r h), sigma(W_z x + U_z h)
         n = tanh(W_n x + r * (U_n h));  h' = (1 - z) * n + z * h
-      Cho et al. (2014) reset the state before the product, U_n (r * h), which cannot be fused with the
-      gates' products, and let z keep what here 1 - z keeps.
+      Cho et al. (2014) instead reset the state before the product, U_n (r * h), which cannot be fused with
+      the gates' products, and exchange the roles of z and 1 - z.
     RNN (Elman, 1990):
         h' = tanh(W x + U h)
 
-    Blocks of rows stand in the order i f g o, or r z n.
+    The blocks of rows in weights and biases are in the order i f g o, or r z n.
     """
 
     def __init__(self, config: ModelConfig, vocabulary: int) -> None:
@@ -53,7 +53,7 @@ class CharRNN(nn.Module):
         self.embedding = nn.Embedding(vocabulary, config.embedding_size)
         sizes = [config.embedding_size] + [config.hidden_size] * config.num_layers
         cell = CELLS[config.cell]
-        # One torch module a layer: dropout between them is ours, and so each takes oneDNN's fast path.
+        # One torch module per layer, since dropout between them is our own; each takes oneDNN's fast path.
         self.layers = nn.ModuleList([cell(sizes[i], sizes[i + 1]) for i in range(config.num_layers)])
         self.output = nn.Linear(config.hidden_size, vocabulary)
         if config.tied:
@@ -77,14 +77,14 @@ class CharRNN(nn.Module):
                 parameter.data[hidden : 2 * hidden] = 1.0
 
     def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Logits after every character, and the state after the last.
+        """Logits after every character, and the state after the last one.
 
         Args:
-            ids: (time, batch) of integers.
-            state: as returned before; None for zeros.
+            ids: (time, batch) integers.
+            state: as returned by an earlier call; None for zeros.
 
         Returns:
-            logits (time, batch, vocabulary) and the new state, still attached to the graph.
+            logits (time, batch, vocabulary) and the new state, attached to the autograd graph.
         """
         activations = self.embedding(ids)  # (time, batch, embedding)
         after: State = []
@@ -96,21 +96,21 @@ class CharRNN(nn.Module):
         return self.output(activations), after
 
     def loss(self, ids: Tensor, targets: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The mean of -log P in nats over the targets, padding's aside, and the state after the last.
+        """The mean cross-entropy in nats over the targets, without padding, and the new state.
 
         Args:
-            ids: (time, batch) of integers.
-            targets: (time, batch), what follows each.
+            ids: (time, batch) integers.
+            targets: (time, batch), the id that follows each; torch's ignore index for padding.
             state: as in ``forward``.
         """
         logits, state = self(ids, state)  # (time, batch, vocabulary)
         return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten()), state
 
     def _drop(self, hidden: Tensor) -> Tensor:
-        """Dropout with one mask for all times of a window (Gal & Ghahramani, 2016).
+        """Dropout with one mask for all time steps of a window (Gal & Ghahramani, 2016).
 
-        It generalizes as well as a mask for every time, and draws that many fewer random numbers, which
-        on a processor had cost a tenth of the training.
+        It generalizes as well as a new mask at every time step, and needs fewer random numbers, which took a
+        tenth of the training time on a processor.
         """
         rate = self.config.dropout
         if not self.training or rate == 0:
@@ -120,17 +120,17 @@ class CharRNN(nn.Module):
 
 
 def _packed(state: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-    """A layer's state as torch's modules want it: a pair for an LSTM, a bare tensor for the others."""
+    """A layer's state as torch's modules expect it: a pair for an LSTM, else a tensor."""
     return state if len(state) == 2 else state[0]
 
 
 def detach(state: State) -> State:
-    """The same state in float32, cut from the graph: where truncated BPTT truncates."""
+    """The state in float32, detached from the autograd graph, as truncated BPTT requires."""
     return [tuple(tensor.detach().float() for tensor in layer) for layer in state]
 
 
 def parameters_by_name(model: CharRNN) -> dict[str, Tensor]:
-    """The parameters under the names of the model file; a tied output appears once, as the embedding."""
+    """The parameters by their names in the model file; a tied output is listed only as the embedding."""
     named: dict[str, Tensor] = {"embedding.weight": model.embedding.weight}
     for index, layer in enumerate(model.layers):
         for role, suffix in (("input", "ih"), ("recurrent", "hh")):
@@ -144,7 +144,7 @@ def parameters_by_name(model: CharRNN) -> dict[str, Tensor]:
 
 
 def export_weights(model: CharRNN) -> dict[str, NDArray[np.float32]]:
-    """Copies of the parameters as float32 arrays, under the names of the model file."""
+    """Copies of the parameters as float32 arrays, by their names in the model file."""
     return {
         name: parameter.detach().to("cpu", torch.float32, copy=True).numpy()
         for name, parameter in parameters_by_name(model).items()
@@ -153,13 +153,13 @@ def export_weights(model: CharRNN) -> dict[str, NDArray[np.float32]]:
 
 @torch.no_grad()
 def import_weights(model: CharRNN, weights: dict[str, NDArray[np.float32]]) -> None:
-    """Copies arrays into the parameters of the same names and shapes."""
+    """Copies arrays into the parameters with the same names and shapes."""
     for name, parameter in parameters_by_name(model).items():
         parameter.copy_(torch.from_numpy(weights[name]))
 
 
 def build_model(config: ModelConfig, weights: dict[str, NDArray[np.float32]]) -> CharRNN:
-    """The network of a model file, ready to score: no dropout."""
+    """The network of a model file, in evaluation mode."""
     model = CharRNN(config, len(weights["embedding.weight"]))
     import_weights(model, weights)
     return model.eval()

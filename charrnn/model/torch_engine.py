@@ -1,7 +1,8 @@
-"""The engine in torch, for models that a graphics processor steps faster than NumPy can.
+"""Inference in torch, for models that a GPU steps faster than NumPy does.
 
-It answers as ``charrnn.model.engine`` does, in NumPy arrays, and is imported only where ``--device`` asks for
-it. On CUDA a step is captured once as a graph and replayed, so that a character costs one launch, not dozens.
+It has the interface of ``charrnn.model.engine``, NumPy arrays included, and is imported only if ``--device``
+asks for it. On CUDA a step is captured once as a graph and replayed, which needs one launch per character
+instead of dozens.
 """
 
 from __future__ import annotations
@@ -14,26 +15,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.config import Device
-from charrnn.model.device import choose_machine
+from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile
 
 Floats = NDArray[np.float32]
 
-WARM_UP = 3  # steps before a capture, in which libraries make their workspaces
+WARM_UP = 3  # steps before the capture, in which libraries allocate their workspaces
 
 
 class TorchEngine:
     """A model's weights on a device.
 
     Attributes:
-        weights: by the names of the model file.
+        weights: by the names in the model file.
         largest: what no logit's magnitude can exceed.
 
     Raises:
-        ConfigError: the device is not to be had.
+        ConfigError: the device is not available.
     """
 
     def __init__(self, model: ModelFile, device: Device) -> None:
+        prepare_torch()
         self.device = choose_machine(device, "fp32").device
         self.config, self.vocabulary = model.config, model.tokenizer.size
         self.weights = {name: torch.from_numpy(w).to(self.device) for name, w in model.weights.items()}
@@ -42,7 +44,7 @@ class TorchEngine:
         self.largest = float((self.output.abs().sum(1) + bias.abs()).max())
 
     def stream(self, count: int | None = None) -> TorchStream:
-        """A stream at its beginning; with ``count``, that many side by side."""
+        """A new stream with all states zero; ``count`` streams in lockstep if given."""
         return TorchStream(self, count)
 
 
@@ -76,7 +78,7 @@ class TorchStream:
 
     @torch.no_grad()
     def _compute(self) -> None:
-        """One step, from and to tensors that stay where they are, as a graph needs it."""
+        """One step on tensors that stay at the same addresses, as a CUDA graph requires."""
         weights, config = self._engine.weights, self._engine.config
         x = weights["embedding.weight"][self._ids]  # (N, embedding)
         for index in range(config.num_layers):
@@ -102,7 +104,7 @@ class TorchStream:
         return torch.sigmoid(o) * torch.tanh(cell)
 
     def advance(self, ids: Any) -> None:
-        """Reads one symbol a stream."""
+        """Reads one symbol per stream."""
         if self._single:
             self._ids.fill_(int(ids))
         else:
@@ -113,7 +115,7 @@ class TorchStream:
             self._compute()
 
     def step(self, ids: Any) -> Floats:
-        """Reads one symbol a stream; returns logits (vocabulary,) or (vocabulary, N) of the next."""
+        """Reads one symbol per stream; returns the logits (vocabulary,) or (vocabulary, N) of the next."""
         self.advance(ids)
         logits: Floats = self._logits.cpu().numpy()  # (N, vocabulary)
         return logits[0] if self._single else logits.T
@@ -128,10 +130,10 @@ class TorchStream:
         return self.hidden.clone(), self.cells.clone()
 
     def restore(self, saved: tuple[Tensor, Tensor]) -> None:
-        """Puts the state back where ``save`` found it; N streams may all take one stream's."""
+        """Restores a saved state; N streams may all take the state of a single one."""
         self.hidden.copy_(saved[0])
         self.cells.copy_(saved[1])
 
     def restore_one(self, column: int, saved: tuple[Tensor, Tensor]) -> None:
-        """Puts one of N streams where ``save`` of a single stream was."""
+        """Restores one of N streams from the saved state of a single one."""
         self.hidden[:, column : column + 1], self.cells[:, column : column + 1] = saved

@@ -1,8 +1,8 @@
-"""The heat map: a page that shades a text by the bits that each character cost.
+"""The heat map: a page that shades a text by the bits that each character costs.
 
-Eight shades from 0 bits to 8 and more, from pale to dark red; a character that the vocabulary lacks is blue.
-The page is complete in itself: the text, its style, its figures and the few lines of script that show, over a
-character, what the model expected there. ``#c17`` after its address shows this for character 17.
+There are eight shades, from pale (0 bits) to dark red (7 bits and more); unknown characters are blue. The
+page is self-contained: text, style, figures, and a short script that shows the model's best guesses at the
+character under the pointer. ``#c17`` after the page's address shows them for character 17.
 """
 
 from __future__ import annotations
@@ -16,35 +16,31 @@ import numpy as np
 from charrnn.evaluation.surprise import Surprise, shown
 from charrnn.pages.template import template
 
-# Backgrounds from 0 bits to 8 and more; every one of them leaves its foreground readable (contrast 4.5).
+# Background and text colour of each shade; their contrast is at least 4.5.
 SHADES = ("#fff5f0", "#fee0d2", "#fcbba1", "#fc9272", "#fb6a4a", "#ef3b2c", "#cb181d", "#67000d")
 INK = ("#000000",) * 6 + ("#ffffff",) * 2
 UNKNOWN = "#2166ac"
 
 
 def shade(bits: float) -> int:
-    """Which of the shades so many bits have."""
+    """The number of the shade for so many bits."""
     return max(0, min(len(SHADES) - 1, int(bits)))
 
 
 def range_of(index: int) -> str:
-    """The bits that a shade stands for, as a legend says them."""
+    """The range of bits of a shade, for the legend."""
     return f"{index}-{index + 1}" if index < len(SHADES) - 1 else f"{index}+"
 
 
 def page(found: Surprise, title: str, model: str) -> str:
-    """One self-contained HTML page: the shaded text, a legend, and the expectations under the pointer.
+    """A self-contained HTML page with the shaded text, a legend, and the best guesses under the pointer.
 
     Args:
-        found: what ``surprise`` found.
+        found: from ``surprise``.
         title: the text's name.
         model: the model's name.
     """
-    score = found.score
-    facts = (
-        f"{model}: {score.characters:,} characters, {score.unknown:,} unknown, "
-        f"{score.bits_per_character:.4f} bits/char, perplexity {score.perplexity:.4f}"
-    )
+    facts = f"{model}: {found.score}"
     figures = {
         "symbols": found.symbols,
         "bits": [round(float(b), 2) for b in found.bits],
@@ -70,7 +66,7 @@ def page(found: Surprise, title: str, model: str) -> str:
 
 
 def _spans(found: Surprise) -> Iterator[str]:
-    """An element for each character, in order."""
+    """One HTML element for each character."""
     for character, bits, known in zip(found.characters, found.bits, found.known, strict=True):
         style = f"b{shade(bits)}" if known else "u"
         if character == "\n":

@@ -1,4 +1,4 @@
-"""The pages' HTML, CSS and JavaScript, which are files of the package."""
+"""The HTML, CSS and JavaScript of the pages, which are package data."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from importlib import resources
 
 
 def template(name: str) -> str:
-    """The text of a file in this folder."""
+    """The contents of a file in this folder."""
     return resources.files("charrnn.pages").joinpath(name).read_text(encoding="utf-8")

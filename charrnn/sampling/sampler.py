@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import SamplingConfig
+from charrnn.model.engine import log_softmax
 
 Floats = NDArray[np.floating[Any]]
 
@@ -84,10 +85,8 @@ def probabilities(logits: Floats) -> Floats:
 
 
 def log_probabilities(logits: Floats) -> Floats:
-    """The natural logarithm of the softmax over the last axis, in float64: what the model believes."""
-    shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
-    logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return logs
+    """The natural logarithm of the softmax over the last axis, in float64."""
+    return log_softmax(logits.astype(np.float64))
 
 
 def draw(logits: Floats, uniform: float) -> int:

@@ -20,7 +20,7 @@ from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import ModelFile
 from charrnn.sampling.novelty import SpanIndex
 from charrnn.sampling.sampler import Floats, Sampler, log_probabilities
-from charrnn.text.tokenizer import Ids, Tokenizer, symbols_of
+from charrnn.text.tokenizer import Ids, Tokenizer
 
 FLUSH_SECONDS = 0.02  # faster than an eye sees, and rare enough to cost nothing
 
@@ -105,11 +105,11 @@ class Author:
         """What keeps runs of the training text out of a text, or None."""
         if self.spans is None:
             return None
-        return Guard(self.spans, self.tokenizer, symbols_of(self.tokenizer, self.prompt))
+        return Guard(self.spans, self.tokenizer, self.tokenizer.symbols(self.prompt))
 
     def symbols(self, ids: list[int]) -> str:
         """Ids as text of one character a symbol."""
-        return symbols_of(self.tokenizer, ids)
+        return self.tokenizer.symbols(ids)
 
 
 def make_engine(model: ModelFile, config: SamplingConfig) -> Any:
@@ -166,12 +166,11 @@ class Guard:
     def barred(self) -> list[int]:
         """The ids that may not be chosen now."""
         found = "".join(self._spans.completions(self.written))
-        data: Any = found if self._tokenizer.kind == "char" else found.encode("latin-1")
-        return [id for id in self._tokenizer.lookup(data).tolist() if id < self._tokenizer.size]
+        return [id for id in self._tokenizer.lookup_symbols(found).tolist() if id < self._tokenizer.size]
 
     def read(self, id: int) -> None:
         """Takes note of what was written."""
-        self.written = (self.written + symbols_of(self._tokenizer, [id]))[-self._spans.context :]
+        self.written = (self.written + self._tokenizer.symbols([id]))[-self._spans.context :]
 
 
 class Pen:

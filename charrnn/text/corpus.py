@@ -1,8 +1,8 @@
-"""Texts become one sequence of ids, in bounded memory.
+"""A training corpus as one sequence of ids, read in bounded memory.
 
-A corpus is read twice, chunk by chunk: once to count its characters and hash its text, once to encode it.
-The ids of a large one are kept beside the run in a file named after what they encode, and mapped: a training
-that is resumed hashes its text, to know that it is the same, and finds it encoded.
+The text is read twice, chunk by chunk: first to count its characters and to hash it, then to encode it.
+Texts over 64 MB also get a memory-mapped cache of ids in the run's directory, named after a hash of the text
+and the tokenizer. A resumed training hashes its text to check that it is unchanged, and reuses the cache.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.text.items import split_items
 from charrnn.text.sources import OPENERS, as_utf8, find_sources, read_sources
-from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter, id_dtype
+from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """A text as ids, with what a model file says about it.
+    """A text as ids, and what a model file records of it.
 
     Attributes:
-        ids: (symbols,) in the smallest unsigned type; a mapped file where they are many.
-        tokenizer: made from this text, or given.
+        ids: (symbols,) in the tokenizer's ``id_dtype``; memory-mapped if large.
+        tokenizer: made from this text, or the one that was given.
         name: of the first source, without directory and suffixes.
-        paths: as given, absolute; "-" for stdin.
-        characters: how many; for a byte corpus, how many bytes.
-        bytes: of the text as UTF-8.
-        sha256: of the text as UTF-8: for a plain UTF-8 file, what ``sha256sum`` prints.
-        files: how many sources there were.
-        skipped: how many files of directories were passed over.
-        config: how it was read, and which share at its end is held out.
-        train_size: how many symbols train; as nanoGPT rounds, 1,003,854 of tiny Shakespeare's 1,115,394.
-        cache: the file of ids beside the run, where there is one.
+        paths: of the sources, absolute; "-" for stdin.
+        characters: the number of characters, or of bytes for a byte tokenizer.
+        bytes: the size of the text as UTF-8.
+        sha256: of the text as UTF-8; for a plain UTF-8 file, what ``sha256sum`` prints.
+        files: the number of sources.
+        skipped: the number of files in directories that were skipped.
+        config: how the text was read and split.
+        train_size: the number of symbols in the training split, rounded down as nanoGPT does: 1,003,854 of
+            tiny Shakespeare's 1,115,394.
+        cache: the file of ids in the run's directory, if there is one.
     """
 
     ids: Ids
@@ -60,16 +61,16 @@ class Corpus:
 
     @property
     def train(self) -> Ids:
-        """The part to learn from (symbols,)."""
+        """The training split (symbols,)."""
         return self.ids[: self.train_size]
 
     @property
     def validation(self) -> Ids:
-        """The part held out (symbols,)."""
+        """The validation split (symbols,)."""
         return self.ids[self.train_size :]
 
     def describe(self) -> dict[str, Any]:
-        """The JSON object that stands in a model file: never the text."""
+        """The JSON object that is stored in a model file; it does not contain the text."""
         return {
             "name": self.name,
             "paths": list(self.paths),
@@ -81,7 +82,7 @@ class Corpus:
 
 @dataclasses.dataclass
 class _Scan:
-    """What the first reading finds out."""
+    """The results of the first pass over a text."""
 
     characters: int = 0
     size: int = 0  # bytes as UTF-8
@@ -107,14 +108,15 @@ def read_corpus(
 
     Args:
         paths: files, directories, or "-" for stdin.
-        config: how to read them.
-        tokenizer: to encode with; what it lacks becomes its unknown symbol. Made from the text if None.
-        directory: the run's, where the ids of a large text are kept; made when they are written. Without
-            one they go into a temporary file.
+        config: how to read and split them.
+        tokenizer: to encode with; made from the text if None.
+        directory: the run's directory, for the cache of ids of a large text; created when the cache is
+            written. Without it the ids of a large text go to a temporary file.
 
     Raises:
-        CorpusError: nothing there, nothing in it, not text, or characters the given tokenizer lacks.
-        OSError: there is no room for the ids, naming where.
+        CorpusError: a path is missing, the text is empty or cannot be decoded, or it holds characters that
+            the given tokenizer lacks and cannot fold.
+        OSError: there is no room for the ids; names the place.
     """
     paths = list(paths)
     found = find_sources(paths, config)
@@ -131,7 +133,7 @@ def read_corpus(
     pieces = (_ids_of(chunk, tokenizer, names) for chunk in read_sources(found.sources, config))
     ids, cache = _keep(pieces, scan, tokenizer, directory)
     if len(ids) != scan.characters:
-        raise CorpusError(f"{names}: changed while it was read; try again when it is at rest")
+        raise CorpusError(f"{names}: changed while it was read; try again when nothing writes to it")
     ids, train_size = _split(ids, tokenizer, config, names)
     return Corpus(
         ids=ids,
@@ -150,24 +152,23 @@ def read_corpus(
 
 
 def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> tuple[Ids, int]:
-    """The ids, in line mode with the held-out items moved to their end, and how many of them train.
+    """The ids, in line mode with the held-out lines moved to the end, and the size of the training split.
 
     Raises:
-        CorpusError: items were asked for, and there is only one line.
+        CorpusError: line mode, and the vocabulary has no newline.
     """
     if not config.lines:
         return ids, config.train_size(len(ids))
-    newline = tokenizer.start  # a newline, wherever the vocabulary has one
-    if tokenizer.decode([newline]) != "\n":
+    if tokenizer.newline is None:
         raise CorpusError(f"{names}: a single line; --lines learns from many, one item a line")
-    return split_items(ids, newline, config.val_fraction)
+    return split_items(ids, tokenizer.newline, config.val_fraction)
 
 
 def _keep(
     pieces: Iterable[Ids], scan: _Scan, tokenizer: Tokenizer, directory: Path | None
 ) -> tuple[Ids, Path | None]:
-    """The pieces as one array: in memory, mapped from a temporary file, or from one beside the run."""
-    dtype = id_dtype(255 if tokenizer.kind == "byte" else tokenizer.size)
+    """The pieces as one array: in memory, or memory-mapped from a temporary file or from the run's cache."""
+    dtype = tokenizer.id_dtype
     if directory is None or scan.characters * dtype.itemsize <= files.IN_MEMORY:
         ids = files.SpilledArray(dtype)
         for piece in pieces:
@@ -179,17 +180,17 @@ def _keep(
     if not path.exists():
         _write_cache(path, pieces, scan.characters, dtype)
     if not path.exists():
-        return np.empty(0, dtype), None  # the text changed, which the number of ids tells
+        return np.empty(0, dtype), None  # the text changed: the caller checks the number of ids
     mapped: Ids = np.load(path, mmap_mode="r")
     return mapped, path
 
 
 def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[Any]) -> None:
-    """Writes the ids beside their place, then renames: what bears the name is whole.
+    """Writes the ids to a temporary name, then renames the file, so that it is complete or absent.
 
     Raises:
-        CorpusError: as raised by the pieces.
-        OSError: there is no room, naming the file.
+        CorpusError: from the pieces.
+        OSError: there is no room; names the file.
     """
     part = Path(f"{path}{files.PART}")
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
@@ -210,29 +211,27 @@ def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[
         part.unlink(missing_ok=True)
         if not path.exists():
             with contextlib.suppress(OSError):
-                path.parent.rmdir()  # as it was found: not there, or not empty
+                path.parent.rmdir()  # which fails, as it should, if it holds anything
 
 
 def _ids_of(chunk: str | bytes, tokenizer: Tokenizer, names: str) -> Ids:
-    """A chunk's ids, what the vocabulary lacks as its unknown symbol.
+    """A chunk's ids, with unknown characters folded.
 
     Raises:
-        CorpusError: it has no unknown symbol.
+        CorpusError: there is an unknown character, but no unknown symbol.
     """
-    ids = tokenizer.lookup(chunk)
-    if tokenizer.kind == "char" and (missing := ids == tokenizer.size).any():
-        if tokenizer.unknown is None:
-            character = chunk[int(missing.argmax())]
-            raise CorpusError(
-                f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
-                "give that text back, or train anew"
-            )
-        ids[missing] = tokenizer.unknown
+    ids, unknown = tokenizer.fold(chunk)
+    if len(unknown) and tokenizer.unknown is None:
+        character = chunk[int(unknown[0])]
+        raise CorpusError(
+            f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
+            "give that text back, or train anew"
+        )
     return ids
 
 
 def corpus_name(path: str) -> str:
-    """A run's name for a corpus: its file's name without suffixes.
+    """The default name of a run that learns this corpus: the file's name without its suffixes.
 
     >>> corpus_name("texts/shakespeare.txt.gz"), corpus_name("-"), corpus_name("/usr/lib/python3.11")
     ('shakespeare', 'stdin', 'python3.11')

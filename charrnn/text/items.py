@@ -1,12 +1,14 @@
-"""Line mode: a text as a bag of items, one a line, instead of one long sequence.
+"""Inputs and targets, and line mode: a text as a set of independent lines instead of one long sequence.
 
-Each item begins with no past, reads the start symbol, and is predicted to its end, the newline. Items are
-shuffled every epoch, and whole items are held out, so neither order nor neighbours can be learnt.
+In line mode each item is one line. The model reads it from a zero state, beginning with the start symbol, and
+predicts it up to and including its newline. Items are shuffled every epoch, and the validation split consists
+of whole items.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +16,32 @@ from numpy.typing import NDArray
 from charrnn.text.tokenizer import Ids
 
 
+def shift_right(ids: NDArray[Any], start: int | NDArray[Any]) -> NDArray[np.int64]:
+    """The inputs from which ``ids`` are predicted: a start symbol, then all ids but the last.
+
+    Args:
+        ids: (time, ...) the targets.
+        start: what is read before the first target; an id, or one for each column (...).
+
+    Returns:
+        (time, ...) int64.
+
+    >>> shift_right(np.array([5, 6, 7]), 0).tolist()
+    [0, 5, 6]
+    """
+    inputs = np.empty(ids.shape, np.int64)
+    inputs[:1] = start
+    inputs[1:] = ids[:-1]
+    return inputs
+
+
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """Where a text's items lie.
+    """A text's ids and the positions of its items.
 
     Attributes:
-        ids: (symbols,) items one after another, each with its newline.
-        begins, ends: (items,) the place of each item's first symbol, and the one after its last.
+        ids: (symbols,) the items one after another, each ending with a newline.
+        begins, ends: (items,) positions of each item's first symbol, and of the one after its last.
     """
 
     ids: Ids
@@ -29,24 +50,24 @@ class Items:
 
 
 def find_items(ids: Ids, newline: int) -> Items:
-    """The items of ids in which every line, the last too, ends with a newline."""
+    """The items of ids (symbols,) in which every line ends with a newline, the last one too."""
     ends = np.flatnonzero(ids == newline) + 1
     begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
     return Items(ids, begins, ends)
 
 
 def split_items(ids: Ids, newline: int, val_fraction: float) -> tuple[Ids, int]:
-    """The text's lines with the held-out ones moved to its end, blank ones left out.
+    """Splits a text by lines: the held-out lines are moved to its end, and blank lines are dropped.
 
-    Which lines are held out is drawn once and for all, from the number of lines alone.
+    The choice is random, but depends on nothing except the number of lines.
 
     Args:
         ids: (symbols,).
-        newline: the id that ends a line; added to the last line where it lacks it.
-        val_fraction: which share of the lines is held out.
+        newline: the id that ends a line; appended if the last line lacks it.
+        val_fraction: the fraction of lines that is held out.
 
     Returns:
-        The ids, training lines first, and how many of them are training's.
+        The ids, training lines first, and the number of ids in the training lines.
     """
     if len(ids) and ids[-1] != newline:
         ids = np.append(ids, np.asarray(newline, ids.dtype))

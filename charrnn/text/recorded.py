@@ -1,4 +1,4 @@
-"""Finding again the text that a model learnt, from what its file records of it: paths, size and sha256."""
+"""Reads the text that a model learnt again, from the paths and the sha256 that its file records."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Literal
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.text.scored import Pieces, Text, gather, text_config
+from charrnn.text.scored import Pieces, ScoredText, gather, text_config
 from charrnn.text.sources import Source, as_utf8, find_sources, read_sources
-from charrnn.text.tokenizer import Tokenizer, code_points, symbols_of
+from charrnn.text.tokenizer import Tokenizer, code_points
 
 Split = Literal["training", "validation"]
-PIPES = ("/dev/fd/", "/proc/")  # where a shell's <(command) has its name
+PIPES = ("/dev/fd/", "/proc/")  # the directories of a shell's <(command)
 
 
 def gone(paths: Sequence[str]) -> bool:
-    """Whether one of a corpus's sources can be read once only: stdin, or a pipe.
+    """Whether any of a corpus's sources cannot be read again: stdin, or a pipe.
 
     >>> gone(["play.txt"]), gone(["play.txt", "-"]), gone(["/dev/fd/63"])
     (False, True, True)
@@ -28,15 +28,15 @@ def gone(paths: Sequence[str]) -> bool:
 
 
 def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str) -> list[Source]:
-    """The sources of the text that a model learnt, checked to be unchanged.
+    """The sources of the text that a model learnt, verified to be unchanged.
 
     Args:
-        recorded: what the model file says of its corpus.
-        config: how the text is read.
-        remedy: what a message tells to do instead.
+        recorded: the corpus as the model file describes it.
+        config: how to read the text.
+        remedy: what error messages advise.
 
     Raises:
-        CorpusError: the text is not recorded, gone or changed.
+        CorpusError: the text is not recorded, cannot be read again, or has changed.
     """
     paths = [str(path) for path in recorded.get("paths", ())]
     if not paths:
@@ -55,11 +55,11 @@ def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str
     return sources
 
 
-def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Split) -> Text:
-    """The part of the model's corpus that it was trained on, or the one that was held out.
+def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Split) -> ScoredText:
+    """The training or the validation split of the text that a model learnt.
 
     Raises:
-        CorpusError: that text is not recorded, gone or changed, or the part is empty.
+        CorpusError: as ``find_recorded``, or the split is empty.
     """
     config = text_config(recorded, tokenizer)
     sources = find_recorded(recorded, config, "name a text to evaluate")
@@ -75,7 +75,7 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
 
 
 def _part(sources: Sequence[Source], config: CorpusConfig, begin: int, end: int | None) -> Pieces:
-    """Reads the symbols from ``begin`` to ``end``."""
+    """A function that reads the symbols from ``begin`` to ``end``, or to the end of the text."""
 
     def pieces() -> Iterator[str | bytes]:
         place = 0
@@ -89,16 +89,14 @@ def _part(sources: Sequence[Source], config: CorpusConfig, begin: int, end: int 
 
 
 def _items(paths: Sequence[str], config: CorpusConfig, tokenizer: Tokenizer, split: Split) -> Pieces:
-    """The lines that a model of single lines was, or was not, trained on; folded characters read U+FFFD."""
+    """A function that reads the lines of a split of line mode; unknown characters read U+FFFD."""
     corpus = read_corpus(paths, config, tokenizer)
-    ids = corpus.train if split == "training" else corpus.validation
-    decode = tokenizer.decode_bytes if tokenizer.kind == "byte" else tokenizer.decode
-    text: str | bytes = decode(ids)
+    text = tokenizer.decode_symbols(corpus.train if split == "training" else corpus.validation)
     return lambda: iter((text,) if text else ())
 
 
 def whole_text(recorded: Mapping[str, Any], config: CorpusConfig) -> str:
-    """The text that a model learnt, both parts of it, one character a symbol.
+    """The whole text that a model learnt, as ``as_symbols`` returns it.
 
     Raises:
         CorpusError: as ``find_recorded``.
@@ -108,7 +106,7 @@ def whole_text(recorded: Mapping[str, Any], config: CorpusConfig) -> str:
 
 
 def as_symbols(corpus: Corpus) -> str:
-    """A corpus as one str, one character a symbol: of a byte corpus, one of the first 256 a byte."""
-    # A table of code points: joining a million characters one by one takes ten times longer.
-    table = code_points(symbols_of(corpus.tokenizer, list(range(corpus.tokenizer.size))))
+    """A corpus as one str with one character per symbol, as ``Tokenizer.symbols`` returns it."""
+    # A table of code points is ten times faster than joining a million characters.
+    table = code_points(corpus.tokenizer.symbols(list(range(corpus.tokenizer.size))))
     return table[corpus.ids].tobytes().decode("utf-32-le", "surrogatepass")

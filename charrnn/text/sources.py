@@ -1,6 +1,6 @@
-"""Where text comes from: files, directories, compressed files, pipes and stdin, read chunk by chunk.
+"""Sources of text: files, directories, compressed files, pipes and stdin, read chunk by chunk.
 
-What cannot be read twice (stdin, a pipe) is kept in a temporary file, so that every source can.
+Stdin and pipes are copied to a temporary file, so that every source can be read twice.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One input: a file, or stdin or a pipe spooled to a temporary file.
+    """One input: a file, or the temporary copy of stdin or of a pipe.
 
     Attributes:
-        path: where to read.
-        name: what messages call it.
+        path: of the file to read.
+        name: for messages.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Source:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The decompressed bytes; what goes wrong while reading is a CorpusError with the name."""
+        """The decompressed file; errors while reading become a CorpusError with the name."""
         try:
             with OPENERS.get(self.path.suffix, open)(self.path, "rb") as file:
                 yield file
@@ -59,14 +59,16 @@ class Source:
                 yield chunk
 
     def text(self, config: CorpusConfig) -> Iterator[str]:
-        """The characters, chunk by chunk, without a byte-order mark.
+        """The decoded text, chunk by chunk, without a byte-order mark.
 
         Raises:
-            CorpusError: bytes that do not decode, with their offset; or a NUL byte where none belongs.
+            CorpusError: bytes that do not decode, or a NUL byte; with the offset.
         """
         utf8 = codecs.lookup(config.encoding).name == "utf-8"
         decoder: Any = codecs.getincrementaldecoder("utf-8-sig" if utf8 else config.encoding)()
-        one_byte = "\n".encode(config.encoding) == b"\n"  # and not a UTF-16 or UTF-32, full of NUL bytes
+        one_byte = (
+            "\n".encode(config.encoding) == b"\n"
+        )  # unlike UTF-16 and UTF-32, in which NUL bytes are normal
         unix = config.newlines == "unix"
         newlines = io.IncrementalNewlineDecoder(None, translate=True) if unix else None
         offset = 0
@@ -78,8 +80,8 @@ class Source:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 byte = f"byte 0x{error.object[error.start]:02x} is not {config.encoding}"
-                # The object ends where the chunk does, but begins anywhere: after a byte-order mark, or
-                # with what the decoder kept of the chunk before.
+                # The error's object ends with this chunk, but may begin before it, with bytes that the
+                # decoder kept, or within it, after a byte-order mark.
                 raise self._not_text(byte, offset - len(error.object) + error.start) from None
             except UnicodeError as error:
                 raise self._not_text(str(error), 0) from None
@@ -92,7 +94,7 @@ class Source:
         )
 
     def is_text(self, config: CorpusConfig) -> bool:
-        """Whether the whole file decodes; for choosing among a directory's files."""
+        """Whether the whole file decodes; selects among a directory's files."""
         try:
             for _ in self.text(config):
                 pass
@@ -102,18 +104,18 @@ class Source:
 
 
 def _and_then(chunks: Iterable[bytes], last: bytes) -> Iterator[bytes]:
-    """The chunks, then one more, which tells the decoder that the text ends."""
+    """The chunks, then ``last``."""
     yield from chunks
     yield last
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The sources that a command line's paths stand for.
+    """The sources found at the given paths.
 
     Attributes:
         sources: in the order given, a directory's files sorted by path.
-        skipped: how many files of directories were passed over: hidden, empty or not text.
+        skipped: the number of files in directories that were skipped: hidden, empty or not text.
     """
 
     sources: list[Source]
@@ -121,17 +123,17 @@ class Found:
 
 
 def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
-    """The sources behind files, directories and "-" (stdin, read here to its end).
+    """The sources at files, directories and "-" (stdin, which is read to its end).
 
     Raises:
-        CorpusError: a path does not exist, or a directory holds no text.
+        CorpusError: a path does not exist, or a directory contains no text.
     """
     sources: list[Source] = []
     skipped = 0
     for name in paths:
         path = Path(name)
         if not name:
-            raise CorpusError("'': a corpus without a name; is a variable of the shell unset?")
+            raise CorpusError("'': an empty path; is a shell variable unset?")
         if name == "-":
             sources.append(_spool_stdin())
         elif path.is_dir():
@@ -166,14 +168,14 @@ def _find_in_directory(directory: Path, config: CorpusConfig) -> Found:
 
 
 def _spool_stdin() -> Source:
-    """Stdin as a file that can be read twice; it is unlinked when the process ends."""
+    """Stdin, copied to a temporary file that is deleted when the process ends."""
     if sys.stdin is None or sys.stdin.closed:
         raise CorpusError("-: stdin is closed; name a file")
     return _spool(sys.stdin.buffer, "-")
 
 
 def _spool_pipe(path: Path, name: str) -> Source:
-    """A named pipe, or a shell's ``<(command)``, as a file that can be read twice."""
+    """A named pipe or a shell's ``<(command)``, copied to a temporary file."""
     try:
         with path.open("rb") as pipe:
             return _spool(pipe, name)
@@ -193,11 +195,11 @@ _SPOOLS: list[Any] = []
 
 
 def read_sources(sources: Iterable[Source], config: CorpusConfig) -> Iterator[str | bytes]:
-    """The sources' chunks one after another, as ``cat`` joins them: bytes of a byte corpus, else text."""
+    """The chunks of all sources in order: bytes for the byte tokenizer, else decoded text."""
     for source in sources:
         yield from source.chunks() if config.tokenizer == "byte" else source.text(config)
 
 
 def as_utf8(chunk: str | bytes) -> bytes:
-    """What counts as a chunk's bytes, in sizes and hashes."""
+    """A chunk as UTF-8, for sizes and hashes; bytes as they are."""
     return chunk if isinstance(chunk, bytes) else chunk.encode("utf-8", "surrogatepass")

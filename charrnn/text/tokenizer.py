@@ -1,12 +1,13 @@
-"""Characters to ids and back, or bytes to ids and back, exactly and without a loop over characters.
+"""Exact conversion between text and ids: one id per character, or one per byte.
 
-Ids count from 0. A character vocabulary stands in code-point order; where rare characters were folded
-together, the unknown symbol has the last id. Every text begins, for the model, after ``start``: the id
-that is read before the first character, so that the first character too has a probability.
+Ids count from 0. A character vocabulary is sorted by code point; where rare characters were folded together,
+the unknown symbol has the last id. The model reads the ``start`` symbol before every text, so that the first
+character has a probability too. Nothing here loops over characters in Python.
 """
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,55 +16,89 @@ from numpy.typing import NDArray
 from charrnn.errors import ConfigError, ModelFileError, UnknownCharacterError
 
 Ids = NDArray[np.unsignedinteger[Any]]
+Places = NDArray[np.int64]
 
 CODE_POINTS = 0x110000
-SCALAR_VALUES = CODE_POINTS - 0x800  # what is left of Unicode without the surrogates
+SCALAR_VALUES = CODE_POINTS - 0x800  # Unicode's code points without the surrogates
 
 
 class Tokenizer(Protocol):
-    """What the rest of the house knows of a vocabulary.
+    """The tokenizer interface.
+
+    A *symbol* is what one id stands for: a character or a byte. Symbols that were read from a file or are to
+    be looked up are a str for a character tokenizer, and bytes for a byte tokenizer.
 
     Attributes:
-        kind: "char" or "byte".
-        size: how many ids there are, the unknown symbol included.
-        start: the id that stands before every text.
-        unknown: the unknown symbol's id, or None where there is none.
-        unseen: how many further symbols a text could hold that the vocabulary does not name.
+        kind: "char" or "byte", as in model files.
+        unit: what the symbols are, for messages: "characters" or "bytes".
+        size: the number of ids, the unknown symbol included.
+        id_dtype: the smallest unsigned type that holds every result of ``lookup``.
+        start: the id that the model reads before every text.
+        newline: the id of the newline, or None where the vocabulary has none.
+        unknown: the id of the unknown symbol, or None where there is none.
+        unseen: the number of symbols that may occur in a text but are not in the vocabulary.
     """
 
     kind: str
+    unit: str
     size: int
+    id_dtype: np.dtype[Any]
     start: int
+    newline: int | None
     unknown: int | None
     unseen: int
 
-    def encode(self, text: str) -> Ids:
-        """Ids of the text; raises UnknownCharacterError where it holds what cannot be expressed."""
+    def to_symbols(self, text: str) -> str | bytes:
+        """The symbols of a text: the text itself, or its bytes as UTF-8."""
 
-    def lookup(self, text: str | bytes) -> Ids:
-        """Ids of the text, with ``size`` wherever the vocabulary has none."""
+    def lookup(self, symbols: str | bytes) -> Ids:
+        """Ids of the symbols (symbols,), ``size`` for unknown ones; bytes may be given as str."""
+
+    def fold(self, symbols: str | bytes) -> tuple[Ids, Places]:
+        """Ids of the symbols, and the places of those that the vocabulary lacks.
+
+        Where there is an unknown symbol, these have its id; where there is none, they are left out.
+        """
+
+    def encode(self, text: str) -> Ids:
+        """Ids of the text; raises UnknownCharacterError if a character is unknown and cannot be folded."""
 
     def decode(self, ids: Ids | list[int]) -> str:
-        """The text of these ids."""
+        """The text of these ids; U+FFFD for what is not text."""
 
     def decode_bytes(self, ids: Ids | list[int]) -> bytes:
-        """The bytes to put out for these ids: UTF-8 of characters, or the bytes themselves."""
+        """The output for these ids: characters as UTF-8, or the bytes themselves."""
+
+    def decode_symbols(self, ids: Ids | list[int]) -> str | bytes:
+        """The symbols of these ids, as ``lookup`` takes them."""
+
+    def decoder(self) -> codecs.IncrementalDecoder:
+        """Turns the output of successive ``decode_bytes`` calls into str, each character once complete."""
+
+    def symbols(self, ids: Ids | list[int]) -> str:
+        """A str with one character per id; a byte is the character with its number (Latin-1)."""
+
+    def lookup_symbols(self, symbols: str) -> Ids:
+        """Ids of a str as ``symbols`` returns it, ``size`` where the vocabulary lacks one."""
+
+    def label(self, id: int) -> str:
+        """One symbol for people to read; a byte that is not ASCII is escaped."""
 
     def describe(self) -> dict[str, Any]:
-        """The JSON object that stands in a model file."""
+        """The JSON object that is stored in a model file."""
 
 
-def id_dtype(size: int) -> np.dtype[Any]:
-    """The smallest unsigned type that holds the ids 0 to ``size``, the last meaning "none".
+def smallest_dtype(largest: int) -> np.dtype[Any]:
+    """The smallest unsigned type that holds the numbers 0 to ``largest``.
 
-    >>> id_dtype(65), id_dtype(256), id_dtype(70_000)
+    >>> smallest_dtype(65), smallest_dtype(256), smallest_dtype(70_000)
     (dtype('uint8'), dtype('uint16'), dtype('uint32'))
     """
-    return np.dtype(np.uint8 if size <= 0xFF else np.uint16 if size <= 0xFFFF else np.uint32)
+    return np.dtype(np.uint8 if largest <= 0xFF else np.uint16 if largest <= 0xFFFF else np.uint32)
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
-    """The text's code points, one uint32 a character; lone surrogates pass.
+    """The text's code points (characters,) as uint32; lone surrogates are allowed.
 
     >>> code_points("aé").tolist()
     [97, 233]
@@ -72,7 +107,7 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 
 class CharTokenizer:
-    """Code points as symbols.
+    """A tokenizer with one id per character of its vocabulary.
 
     >>> tokenizer = CharTokenizer("\\n abc")
     >>> tokenizer.encode("cab").tolist()
@@ -82,9 +117,14 @@ class CharTokenizer:
     """
 
     kind = "char"
+    unit = "characters"
 
     def __init__(self, vocabulary: str, *, unknown: bool = False) -> None:
-        """Takes the characters in code-point order, each once; ``unknown`` adds the unknown symbol.
+        """Takes the vocabulary's characters.
+
+        Args:
+            vocabulary: the characters sorted by code point, each once.
+            unknown: whether there is an unknown symbol.
 
         Raises:
             ModelFileError: the vocabulary is empty, unsorted or repeats a character.
@@ -96,51 +136,78 @@ class CharTokenizer:
         self.size = len(points) + unknown
         self.unknown = len(points) if unknown else None
         self.unseen = SCALAR_VALUES - len(points)
-        self.start = self._start()
-        # One slot more than the highest code point, where everything beyond it is sent.
-        self._table = np.full(int(points[-1]) + 2, self.size, dtype=id_dtype(self.size))
+        self.newline = self._find("\n")
+        # Most texts could begin at the start of a line, hence after a newline, or else at that of a word.
+        starts = (self.newline, self._find(" "), 0)
+        self.start = next(id for id in starts if id is not None)
+        self.id_dtype = smallest_dtype(self.size)
+        # The last entry, one past the highest code point, stands for all that lie above it.
+        self._table = np.full(int(points[-1]) + 2, self.size, dtype=self.id_dtype)
         self._table[points] = np.arange(len(points))
 
-    def _start(self) -> int:
-        """A line's end is where most texts would begin; else a space; else the first character."""
-        for character in "\n ":
-            if character in self.vocabulary:
-                return self.vocabulary.index(character)
-        return 0
+    def _find(self, character: str) -> int | None:
+        id = self.vocabulary.find(character)
+        return None if id < 0 else id
 
-    def lookup(self, text: str | bytes) -> Ids:
-        """Ids of the text (chars,), with ``size`` wherever the vocabulary has none."""
-        assert isinstance(text, str)
-        points = code_points(text)
+    def to_symbols(self, text: str) -> str:
+        """The text itself."""
+        return text
+
+    def lookup(self, symbols: str | bytes) -> Ids:
+        """Ids of the characters (characters,), ``size`` where the vocabulary lacks one."""
+        assert isinstance(symbols, str)
+        points = code_points(symbols)
         ids: Ids = self._table[np.minimum(points, len(self._table) - 1)]
         return ids
 
+    def fold(self, symbols: str | bytes) -> tuple[Ids, Places]:
+        """Ids of the characters with unknown ones folded or left out, and the places of these."""
+        ids = self.lookup(symbols)
+        missing = ids == self.size
+        if not missing.any():
+            return ids, np.empty(0, np.int64)
+        if self.unknown is None:
+            return ids[~missing], np.flatnonzero(missing)
+        ids[missing] = self.unknown
+        return ids, np.flatnonzero(missing)
+
     def encode(self, text: str) -> Ids:
-        """Ids of the text (chars,).
+        """Ids of the text (characters,).
 
         Raises:
-            UnknownCharacterError: a character is not in the vocabulary, and no unknown symbol is.
+            UnknownCharacterError: a character is not in the vocabulary, and there is no unknown symbol.
         """
-        ids = self.lookup(text)
-        missing = ids == self.size
-        if missing.any():
-            if self.unknown is None:
-                position = int(missing.argmax())
-                raise UnknownCharacterError(text[position], position)
-            ids[missing] = self.unknown
+        ids, missing = self.fold(text)
+        if len(missing) and self.unknown is None:
+            position = int(missing[0])
+            raise UnknownCharacterError(text[position], position)
         return ids
 
     def decode(self, ids: Ids | list[int]) -> str:
-        """The text of these ids; the unknown symbol, which no sampler chooses, reads U+FFFD."""
+        """The text of these ids; U+FFFD for the unknown symbol."""
         symbols = self.vocabulary if self.unknown is None else self.vocabulary + "\ufffd"
         return "".join([symbols[i] for i in ids])
+
+    decode_symbols = symbols = decode
 
     def decode_bytes(self, ids: Ids | list[int]) -> bytes:
         """The text of these ids as UTF-8, whatever the locale."""
         return self.decode(ids).encode("utf-8", "surrogatepass")
 
+    def decoder(self) -> codecs.IncrementalDecoder:
+        """An incremental UTF-8 decoder that lets lone surrogates pass, as ``decode_bytes`` does."""
+        return codecs.getincrementaldecoder("utf-8")("surrogatepass")
+
+    def lookup_symbols(self, symbols: str) -> Ids:
+        """The same as ``lookup``."""
+        return self.lookup(symbols)
+
+    def label(self, id: int) -> str:
+        """The character."""
+        return self.decode([id])
+
     def describe(self) -> dict[str, Any]:
-        """The JSON object that stands in a model file."""
+        """The JSON object that is stored in a model file."""
         return {
             "kind": self.kind,
             "vocabulary": self.vocabulary,
@@ -149,54 +216,75 @@ class CharTokenizer:
 
 
 class ByteTokenizer:
-    """The 256 bytes as symbols: any file at all can be learnt, and any bytes can be written.
+    """A tokenizer with one id per byte, for files of any kind.
 
     >>> ByteTokenizer().encode("é").tolist()
     [195, 169]
+    >>> ByteTokenizer().symbols([195, 169])
+    'Ã©'
     """
 
     kind = "byte"
+    unit = "bytes"
     size = 256
+    id_dtype: np.dtype[Any] = np.dtype(np.uint8)  # every byte has its id, so ``lookup`` never returns 256
     start = ord("\n")
+    newline: int | None = ord("\n")
     unknown: int | None = None
     unseen = 0
 
-    def lookup(self, text: str | bytes) -> Ids:
-        """The bytes (bytes,) of the text, which is encoded as UTF-8 where it is not bytes yet."""
-        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
-        return np.frombuffer(data, dtype=np.uint8)
+    def to_symbols(self, text: str) -> bytes:
+        """The text as UTF-8; bytes that Python could not decode, and keeps as surrogates, are restored."""
+        return text.encode("utf-8", "surrogateescape")
+
+    def lookup(self, symbols: str | bytes) -> Ids:
+        """The bytes (bytes,), those of a str as ``to_symbols`` gives them."""
+        return np.frombuffer(self.to_symbols(symbols) if isinstance(symbols, str) else symbols, np.uint8)
+
+    def fold(self, symbols: str | bytes) -> tuple[Ids, Places]:
+        """The bytes (bytes,); none is unknown."""
+        return self.lookup(symbols), np.empty(0, np.int64)
 
     def encode(self, text: str) -> Ids:
         """The bytes (bytes,) of the text as UTF-8."""
         return self.lookup(text)
 
     def decode(self, ids: Ids | list[int]) -> str:
-        """The bytes read as UTF-8, with U+FFFD for what is not."""
+        """The bytes decoded as UTF-8, with U+FFFD for invalid ones."""
         return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Ids | list[int]) -> bytes:
         """The bytes themselves."""
         return bytes(ids) if isinstance(ids, list) else ids.astype(np.uint8).tobytes()
 
+    decode_symbols = decode_bytes
+
+    def decoder(self) -> codecs.IncrementalDecoder:
+        """An incremental UTF-8 decoder that replaces invalid bytes by U+FFFD."""
+        return codecs.getincrementaldecoder("utf-8")("replace")
+
+    def symbols(self, ids: Ids | list[int]) -> str:
+        """One character of Latin-1 per byte."""
+        return self.decode_bytes(ids).decode("latin-1")
+
+    def lookup_symbols(self, symbols: str) -> Ids:
+        """The bytes (bytes,) of a str of Latin-1 characters."""
+        return self.lookup(symbols.encode("latin-1"))
+
+    def label(self, id: int) -> str:
+        """The ASCII character, or the byte escaped, as in "\\xe9"."""
+        return chr(id) if id < 0x80 else f"\\x{id:02x}"
+
     def describe(self) -> dict[str, Any]:
-        """The JSON object that stands in a model file."""
+        """The JSON object that is stored in a model file."""
         return {"kind": self.kind}
-
-
-def symbols_of(tokenizer: Tokenizer, ids: Ids | list[int]) -> str:
-    """Ids as a str of one character a symbol.
-
-    >>> symbols_of(ByteTokenizer(), [195, 169])
-    'Ã©'
-    """
-    return tokenizer.decode(ids) if tokenizer.kind == "char" else bytes(list(ids)).decode("latin-1")
 
 
 def tokenizer_from(description: dict[str, Any]) -> Tokenizer:
     """The tokenizer that a model file describes.
 
     Raises:
-        ModelFileError: the description is incomplete or of an unknown kind.
+        ModelFileError: the description is incomplete, or its kind is unknown.
     """
     match description:
         case {"kind": "byte"}:
@@ -207,20 +295,20 @@ def tokenizer_from(description: dict[str, Any]) -> Tokenizer:
 
 
 class VocabularyCounter:
-    """Counts characters chunk by chunk, in the same memory however long the text."""
+    """Counts characters chunk by chunk, in constant memory."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(CODE_POINTS, dtype=np.int64)
 
     def add(self, text: str) -> None:
-        """Count the characters of one chunk."""
+        """Counts the characters of one chunk."""
         counts = np.bincount(code_points(text))
         self._counts[: len(counts)] += counts
 
     def tokenizer(self, min_count: int = 1) -> CharTokenizer:
-        """A vocabulary of the characters seen at least ``min_count`` times.
+        """A tokenizer of the characters seen at least ``min_count`` times.
 
-        There is an unknown symbol only where ``min_count`` folded something into it.
+        It has an unknown symbol only if ``min_count`` left characters out.
 
         Raises:
             ConfigError: no character is that frequent.

@@ -21,7 +21,7 @@ from torch import Tensor
 from charrnn.config import TrainingConfig
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus
-from charrnn.text.items import Items, find_items
+from charrnn.text.items import Items, find_items, shift_right
 from charrnn.text.tokenizer import Ids
 
 IGNORED = -100  # the target that torch's cross_entropy leaves out
@@ -124,8 +124,7 @@ class ItemBatches:
         places = begins + times  # (longest, batch)
         inside = np.minimum(places, len(self._items.ids) - 1)
         targets = np.where(places < ends, self._items.ids[inside].astype(np.int64), IGNORED)
-        inputs = np.full_like(targets, self._start)
-        inputs[1:] = np.where(targets[:-1] == IGNORED, self._start, targets[:-1])
+        inputs = shift_right(np.where(targets == IGNORED, self._start, targets), self._start)
         return torch.from_numpy(inputs).to(self._device), torch.from_numpy(targets).to(self._device)
 
     def starts_epoch(self, step: int) -> bool:  # noqa: ARG002

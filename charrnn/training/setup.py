@@ -12,10 +12,11 @@ from typing import Any
 from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
 from charrnn.errors import ConfigError, CorpusError, RunError
 from charrnn.files import STATE_FILE
-from charrnn.model.device import choose_machine
+from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import RUNS, prepare_run, refuse_occupied
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
+from charrnn.text.recorded import gone
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_size
 from charrnn.training.state import TrainingState, load_training
@@ -92,7 +93,8 @@ def open_training(request: Request) -> Prepared:
     if not request.force:
         refuse_occupied(directory)
     training = request.training
-    machine = choose_machine(training.device, training.precision, training.threads)
+    prepare_torch(training.threads)
+    machine = choose_machine(training.device, training.precision)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
     corpus = read_corpus(request.paths, request.corpus, directory=directory)
@@ -143,13 +145,14 @@ def _resume(request: Request, directory: Path) -> Trainer:
     saved = load_training(directory)
     _check_agreement(request, saved)
     paths = list(request.paths) or list(saved.corpus["paths"])
-    if paths == ["-"] and not request.paths:
-        raise RunError(f"{directory}: its corpus came from stdin; pipe it in again and name -")
+    if not request.paths and gone(paths):
+        raise RunError(f"{directory}: its corpus came from stdin or a pipe; pipe it in again and name -")
     config = from_mapping(CorpusConfig, saved.corpus)
     corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer), directory)
     training = saved.training
     # The arithmetic is part of the result; the number of threads and the cadence of saving are not.
-    machine = choose_machine(training.device, saved.precision, request.training.threads)
+    prepare_torch(request.training.threads)
+    machine = choose_machine(training.device, saved.precision)
     training = dataclasses.replace(training, save_every=request.training.save_every)
     trainer = Trainer(corpus, saved.architecture, training, machine, directory)
     trainer.restore(saved)

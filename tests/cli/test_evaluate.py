@@ -12,7 +12,6 @@ from subprocess import run
 
 import pytest
 
-from charrnn.cli.report import wants_color
 from charrnn.evaluation.evaluator import Evaluator, score_text
 from charrnn.model.file import load_model, save_model
 from charrnn.text.recorded import recorded_split
@@ -297,29 +296,6 @@ def test_heatmap(charrnn: Charrnn, model_path: Path) -> None:
     assert forced.out == coloured.out
 
 
-@pytest.mark.parametrize(
-    ("choice", "variables", "expected"),
-    [
-        ("always", {"NO_COLOR": "1"}, True),
-        ("never", {"FORCE_COLOR": "1"}, False),
-        ("auto", {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True),
-        ("auto", {"NO_COLOR": "1"}, False),
-        ("auto", {"TERM": "dumb"}, False),
-        ("auto", {}, True),
-    ],
-)
-def test_color(
-    choice: str, variables: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The flag decides, then FORCE_COLOR, NO_COLOR, TERM=dumb, then whether stdout is a terminal."""
-    for name in ("FORCE_COLOR", "NO_COLOR", "TERM"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert wants_color(choice) is expected
-
-
 def test_html(charrnn: Charrnn, model_path: Path, tmp_path: Path) -> None:
     """--html writes a page, and replaces one only with --force."""
     (tmp_path / "text").write_text("to be\n")
@@ -352,15 +328,15 @@ def test_nothing_is_left_behind(charrnn: Charrnn, trained: Path, tmp_path: Path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_patience(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts go to NumPy until it has had its second, then to torch, and the figures agree."""
+def test_long_texts_go_to_torch(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are scored in NumPy for a second, then in torch, and the figures agree."""
     from charrnn.text.scored import text_of
 
     model = load_model(trained / "model.safetensors")
     evaluator, text = Evaluator(model), text_of(PLAY.read_text()[:3000], model.tokenizer)
     by_numpy = evaluator.score(text)
     assert evaluator.used == "numpy fp32 x1"
-    monkeypatch.setattr("charrnn.evaluation.evaluator.PATIENCE", 0.0)
+    monkeypatch.setattr("charrnn.evaluation.evaluator.NUMPY_SECONDS", 0.0)
     by_torch = evaluator.score(text)
     assert evaluator.used == "torch fp32 x2"
     assert by_torch.nats == pytest.approx(by_numpy.nats, rel=1e-3)

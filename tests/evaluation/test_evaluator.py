@@ -17,7 +17,7 @@ from charrnn.evaluation.evaluator import Evaluator, score_text
 from charrnn.evaluation.measure import Score, line_scores, unknown_nats
 from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import load_model
-from charrnn.text.scored import Text, text_of
+from charrnn.text.scored import ScoredText, text_of
 from charrnn.text.tokenizer import CharTokenizer
 from tests.conftest import ALPHABET, PLAY, ModelFactory, ModelWriter, random_model
 from tests.evaluation.models import Doubles, Next, Reference, decode, encode
@@ -37,13 +37,13 @@ def test_float64(cell: Cell, write_model: ModelWriter, monkeypatch: pytest.Monke
     expected = Reference(path).scores(ids.tolist(), model.tokenizer.start)
 
     numpy = Evaluator(model)
-    monkeypatch.setattr("charrnn.evaluation.evaluator.PATIENCE", math.inf)
+    monkeypatch.setattr("charrnn.evaluation.evaluator.NUMPY_SECONDS", math.inf)
     found = numpy.log_probabilities(text_of(text, model.tokenizer))
     assert numpy.used == "numpy fp32 x1"
     assert abs(found.mean(dtype=np.float64) - expected.mean()) < 1e-5
     assert np.abs(found - expected).max() < 1e-3
 
-    monkeypatch.setattr("charrnn.evaluation.evaluator.PATIENCE", 0.0)
+    monkeypatch.setattr("charrnn.evaluation.evaluator.NUMPY_SECONDS", 0.0)
     torch = Evaluator(model, EvaluationConfig(streams=1))
     found = torch.log_probabilities(text_of(text, model.tokenizer))
     assert torch.used == "torch fp32 x1"
@@ -100,7 +100,7 @@ def test_blocks_join(make_model: ModelFactory, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("seconds", [math.inf, -1.0])
 def test_reset_lines(seconds: float, make_model: ModelFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --reset lines each line scores as if it stood alone, by NumPy and by torch."""
-    monkeypatch.setattr("charrnn.evaluation.evaluator.PATIENCE", seconds)
+    monkeypatch.setattr("charrnn.evaluation.evaluator.NUMPY_SECONDS", seconds)
     model = make_model(seed=5)
     lines = ["to be\n", "\n", "or not é to be\n", "é\n", "that"]
     evaluator = Evaluator(model, EvaluationConfig(reset="lines"))
@@ -220,7 +220,7 @@ def test_units() -> None:
 @given(text=st.text("ab\né", min_size=1, max_size=40))
 def test_line_ends(text: str) -> None:
     """Lines end after each newline, and at the end of the text where none stands there."""
-    item: Text = text_of(text, random_model(hidden=2).tokenizer)
+    item: ScoredText = text_of(text, random_model(hidden=2).tokenizer)
     expected = np.cumsum([len(line) for line in text.splitlines(keepends=True)])
     assert item.line_ends.tolist() == expected.tolist()
     places = item.place(item.line_ends)

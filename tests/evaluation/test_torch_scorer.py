@@ -1,4 +1,4 @@
-"""Parallel streams in torch: every character once, joins that hold, lines that stand alone."""
+"""Scoring in torch: every symbol once, sections that agree with the whole, independent lines."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError
 from charrnn.evaluation.evaluator import score_text
-from charrnn.evaluation.torch_scorer import OVERLAP, line_pieces, score, score_pieces, streams_for
+from charrnn.evaluation.measure import Floats
+from charrnn.evaluation.torch_scorer import OVERLAP, line_pieces, score_pieces, streams_for
 from charrnn.model.device import Machine, choose_machine
 from charrnn.model.file import load_model
-from charrnn.model.network import build_model
+from charrnn.model.network import CharRNN, build_model
 from charrnn.text.tokenizer import Ids
 from tests.conftest import PLAY, random_model
 
@@ -27,6 +28,16 @@ NETWORK = build_model(MODEL.config, MODEL.weights)
 def some_ids(count: int, seed: int = 0) -> Ids:
     """Random ids of the little model's vocabulary."""
     return np.random.default_rng(seed).integers(0, MODEL.tokenizer.size, count).astype(np.uint8)
+
+
+def scores(
+    network: CharRNN, ids: Ids, start: int, machine: Machine = CPU, streams: int | None = None
+) -> Floats:
+    """The log probability of each symbol (time,)."""
+    found = np.full(len(ids), np.nan, np.float32)
+    for place, piece in score_pieces(network, ids, start, machine, streams):
+        found[place : place + len(piece)] = piece
+    return found
 
 
 @given(length=st.integers(0, 1500), streams=st.integers(1, 70))
@@ -43,7 +54,7 @@ def test_every_symbol_once(length: int, streams: int) -> None:
 def test_one_stream_is_the_definition(length: int) -> None:
     """One stream, whatever its chunks, gives the scores of NumPy reading symbol by symbol."""
     ids = some_ids(length)
-    found = score(NETWORK, ids, MODEL.tokenizer.start, CPU, streams=1)
+    found = scores(NETWORK, ids, MODEL.tokenizer.start, CPU, streams=1)
     expected = score_text(MODEL, MODEL.tokenizer.decode(ids))
     assert found == pytest.approx(expected, abs=1e-5)
 
@@ -51,15 +62,15 @@ def test_one_stream_is_the_definition(length: int) -> None:
 def test_joins_have_a_past() -> None:
     """Each section scores as the whole text does, since its first symbol has a past of OVERLAP symbols."""
     ids = some_ids(4000)
-    whole = score(NETWORK, ids, 0, CPU, streams=1)
-    assert score(NETWORK, ids, 0, CPU, streams=5) == pytest.approx(whole, abs=1e-4)
+    whole = scores(NETWORK, ids, 0, CPU, streams=1)
+    assert scores(NETWORK, ids, 0, CPU, streams=5) == pytest.approx(whole, abs=1e-4)
 
 
 def test_sections_shorter_than_the_overlap() -> None:
     """A text too short for the streams asked for is read in fewer, and scored as exactly."""
     ids = some_ids(600)
-    whole = score(NETWORK, ids, MODEL.tokenizer.start, CPU, streams=1)
-    assert score(NETWORK, ids, MODEL.tokenizer.start, CPU, streams=50) == pytest.approx(whole, abs=1e-5)
+    whole = scores(NETWORK, ids, MODEL.tokenizer.start, CPU, streams=1)
+    assert scores(NETWORK, ids, MODEL.tokenizer.start, CPU, streams=50) == pytest.approx(whole, abs=1e-5)
 
 
 def test_streams_agree(trained: Path) -> None:
@@ -67,8 +78,8 @@ def test_streams_agree(trained: Path) -> None:
     model = load_model(trained / "model.safetensors")
     network = build_model(model.config, model.weights)
     ids = model.tokenizer.encode(PLAY.read_text()[:70_000])
-    one = score(network, ids, model.tokenizer.start, CPU, streams=1).mean()
-    many = score(network, ids, model.tokenizer.start, CPU, streams=64).mean()
+    one = scores(network, ids, model.tokenizer.start, CPU, streams=1).mean()
+    many = scores(network, ids, model.tokenizer.start, CPU, streams=64).mean()
     assert many == pytest.approx(one, rel=0.005)
 
 
@@ -81,8 +92,8 @@ def test_bf16_agrees(trained: Path) -> None:
     model = load_model(trained / "model.safetensors")
     network = build_model(model.config, model.weights)
     ids = model.tokenizer.encode(PLAY.read_text()[:70_000])
-    exact = score(network, ids, model.tokenizer.start, CPU).mean()
-    assert score(network, ids, model.tokenizer.start, fast).mean() == pytest.approx(exact, abs=0.002)
+    exact = scores(network, ids, model.tokenizer.start, CPU).mean()
+    assert scores(network, ids, model.tokenizer.start, fast).mean() == pytest.approx(exact, abs=0.002)
 
 
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=80), seed=st.integers(0, 9))
@@ -91,12 +102,12 @@ def test_lines(lengths: list[int], seed: int) -> None:
     """Each line, read beside others of any length, scores as the line read alone."""
     ids, ends = some_ids(sum(lengths), seed), np.cumsum(lengths)
     found = np.full(len(ids), np.nan)
-    for place, scores in line_pieces(NETWORK, ids, ends, 0, CPU):
-        assert np.isnan(found[place : place + len(scores)]).all()
-        found[place : place + len(scores)] = scores
+    for place, piece in line_pieces(NETWORK, ids, ends, 0, CPU):
+        assert np.isnan(found[place : place + len(piece)]).all()
+        found[place : place + len(piece)] = piece
     line = seed % len(lengths)
     own = slice(int(ends[line]) - lengths[line], int(ends[line]))
-    assert found[own] == pytest.approx(score(NETWORK, ids[own], 0, CPU, streams=1), abs=1e-5)
+    assert found[own] == pytest.approx(scores(NETWORK, ids[own], 0, CPU, streams=1), abs=1e-5)
     assert not np.isnan(found).any()
 
 
@@ -104,7 +115,7 @@ def test_long_lines_carry_their_state() -> None:
     """A line longer than a forward pass is read as one line."""
     ids = some_ids(1000)
     found = np.concatenate([s for _, s in line_pieces(NETWORK, ids, np.array([1000]), 0, CPU)])
-    assert found == pytest.approx(score(NETWORK, ids, 0, CPU, streams=1), abs=1e-6)
+    assert found == pytest.approx(scores(NETWORK, ids, 0, CPU, streams=1), abs=1e-6)
 
 
 def test_empty_lines_between() -> None:
@@ -119,16 +130,3 @@ def test_streams_for() -> None:
     """Few symbols are one stream, many are 64; sections are four overlaps long, or one if more are wanted."""
     assert [streams_for(n) for n in (0, 1, 4 * OVERLAP, 9 * OVERLAP, 10**9)] == [1, 1, 1, 2, 64]
     assert [streams_for(n, 100) for n in (0, 1, 2 * OVERLAP, 10**9)] == [1, 1, 2, 100]
-
-
-def test_on_chunk() -> None:
-    """The callback is told of every symbol, and what it raises ends the scoring."""
-    done: list[int] = []
-    score(NETWORK, some_ids(3000), 0, CPU, streams=3, on_chunk=done.append)
-    assert sum(done) == 3000
-
-    def stop(_: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        score(NETWORK, some_ids(3000), 0, CPU, on_chunk=stop)

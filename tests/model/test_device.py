@@ -1,4 +1,4 @@
-"""What asking for a machine does to the process."""
+"""Choosing a machine, and setting up the process for it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-# Ninety-six megabytes taken and freed again, ten times over, in a process of its own, since what it has been
-# told about memory stays with a process.
+from charrnn.model.device import choose_machine, prepare_torch
+from charrnn.system import available_cores
+
+# Ninety-six megabytes allocated and freed ten times, in a process of its own, since the allocator's setting
+# lasts as long as the process.
 STEPS = """
 import resource, torch
-from charrnn.model.device import choose_machine
-choose_machine("cpu", "fp32")
+from charrnn.model.device import prepare_torch
+prepare_torch()
 def step():
     return len([torch.ones(6_000_000) for _ in range(4)])
 for _ in range(5):
@@ -27,6 +31,19 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
 def test_a_step_uses_the_memory_of_the_last() -> None:
-    """Having asked for a machine, a process gets next to no new pages from the system for another step."""
+    """After ``prepare_torch`` a process gets next to no new pages from the system for another step."""
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, check=True)
     assert int(done.stdout) < 200  # of 23,000
+
+
+def test_choosing_a_machine_sets_nothing() -> None:
+    """``choose_machine`` leaves torch's number of threads alone; ``prepare_torch`` sets it."""
+    before = torch.get_num_threads()
+    try:
+        prepare_torch(3)
+        choose_machine("cpu", "fp32")
+        assert torch.get_num_threads() == 3
+        prepare_torch()
+        assert torch.get_num_threads() == available_cores()
+    finally:
+        torch.set_num_threads(before)

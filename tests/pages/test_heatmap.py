@@ -89,7 +89,7 @@ def test_small_vocabulary() -> None:
 
 def test_long_texts_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a long text the beginning is shown, and the figures are the beginning's."""
-    monkeypatch.setattr("charrnn.evaluation.surprise.LONGEST", 6)
+    monkeypatch.setattr("charrnn.evaluation.surprise.MAX_SHOWN", 6)
     whole, beginning = found_in("to bé or not to bé"), found_in("to bé ")
     assert "".join(whole.characters) == "to bé "
     assert whole.score.nats == pytest.approx(beginning.score.nats)

@@ -425,7 +425,7 @@ def test_missing_files_are_refused(file: Path) -> None:
 
 def test_unnamed_corpora_are_refused() -> None:
     """An empty name, as of a shell's unset variable, does not mean the current directory."""
-    with pytest.raises(CorpusError, match="without a name"):
+    with pytest.raises(CorpusError, match="an empty path"):
         read("")
 
 

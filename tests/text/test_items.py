@@ -1,4 +1,4 @@
-"""Line mode: items, their split, their batches."""
+"""Inputs and targets; line mode: items, their split, their batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import charrnn.training.batches
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import read_corpus
-from charrnn.text.items import split_items
+from charrnn.text.items import shift_right, split_items
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.batches import IGNORED, ItemBatches, Shape
 from tests.conftest import Charrnn
@@ -131,3 +131,15 @@ def test_lines_that_follow_each_other_are_not_learnt(charrnn: Charrnn, tmp_path:
         found[name] = float(line.split()[1])
     assert found["text"] < 0.1
     assert abs(found["lines"] - np.log(2) / 4) < 0.03
+
+
+@given(ids=st.lists(st.integers(0, 200), max_size=20), start=st.integers(0, 200))
+def test_inputs_are_the_targets_one_later(ids: list[int], start: int) -> None:
+    """The inputs of targets are the start symbol and then each target, without the last."""
+    assert shift_right(np.array(ids, np.uint8), start).tolist() == [start, *ids][: len(ids)]
+
+
+def test_each_column_has_its_own_start() -> None:
+    """Targets side by side may each begin after another symbol."""
+    targets = np.array([[1, 2], [3, 4], [5, 6]])
+    assert shift_right(targets, np.array([8, 9])).tolist() == [[8, 9], [1, 2], [3, 4]]

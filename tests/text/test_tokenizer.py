@@ -15,7 +15,7 @@ from charrnn.text.tokenizer import (
     CharTokenizer,
     VocabularyCounter,
     code_points,
-    id_dtype,
+    smallest_dtype,
     tokenizer_from,
 )
 
@@ -150,8 +150,8 @@ def test_large_vocabularies_round_trip(size: int) -> None:
 )
 def test_ids_take_the_smallest_type(size: int, bits: int) -> None:
     """The type of ids has the fewest bits that hold the size itself."""
-    assert id_dtype(size) == np.dtype(f"uint{bits}")
-    assert size <= np.iinfo(id_dtype(size)).max
+    assert smallest_dtype(size) == np.dtype(f"uint{bits}")
+    assert size <= np.iinfo(smallest_dtype(size)).max
 
 
 def test_code_points_beyond_the_plane() -> None:
@@ -213,3 +213,62 @@ def test_unseen_counts_the_rest_of_unicode() -> None:
     """What a character vocabulary does not name is Unicode's 1,112,064 characters less its own."""
     assert CharTokenizer("abc").unseen == 1_112_064 - 3
     assert ByteTokenizer().unseen == 0
+
+
+@given(any_text, any_text, st.booleans())
+def test_folding_keeps_places_and_known_ids(known: str, text: str, unknown: bool) -> None:
+    """``fold`` gives the places of unknown characters, which become the unknown symbol or are left out."""
+    tokenizer = CharTokenizer(vocabulary_of(known + "m"), unknown=unknown)
+    ids, places = tokenizer.fold(text)
+    lacking = [place for place, character in enumerate(text) if character not in known + "m"]
+    assert places.tolist() == lacking
+    expected = tokenizer.lookup(text).tolist()
+    if unknown:
+        assert ids.tolist() == [tokenizer.unknown if id == tokenizer.size else id for id in expected]
+    else:
+        assert ids.tolist() == [id for id in expected if id != tokenizer.size]
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "newline"), [("\n ab", 0), ("\t\nab", 1), ("\t ab", None), ("ab", None)]
+)
+def test_newline_is_known_or_none(vocabulary: str, newline: int | None) -> None:
+    """``newline`` is the newline's id, and None where the start symbol is something else."""
+    assert CharTokenizer(vocabulary).newline == newline
+    assert ByteTokenizer().newline == ord("\n")
+
+
+@given(st.binary())
+def test_bytes_are_symbols_of_latin_1(data: bytes) -> None:
+    """Bytes as a str of symbols, one character each, and as what was read, are looked up as the same ids."""
+    tokenizer = ByteTokenizer()
+    symbols = tokenizer.symbols(list(data))
+    assert [ord(symbol) for symbol in symbols] == list(data)
+    assert tokenizer.lookup_symbols(symbols).tolist() == list(data)
+    assert tokenizer.decode_symbols(tokenizer.lookup(data)) == data
+
+
+@given(any_text.filter(bool))
+def test_characters_are_their_own_symbols(text: str) -> None:
+    """For a character tokenizer, symbols are the text."""
+    tokenizer = counted(text)
+    assert tokenizer.to_symbols(text) == text
+    ids = tokenizer.encode(text)
+    assert tokenizer.symbols(ids) == tokenizer.decode_symbols(ids) == text
+    assert tokenizer.lookup_symbols(text).tolist() == ids.tolist()
+
+
+@given(st.text(), st.booleans())
+def test_decoding_in_steps_is_decoding_the_whole(text: str, byte: bool) -> None:
+    """A decoder fed id by id gives the text, and a character only once all its bytes are there."""
+    tokenizer = ByteTokenizer() if byte else CharTokenizer(vocabulary_of(text + "m"))
+    decoder, ids = tokenizer.decoder(), tokenizer.encode(text).tolist()
+    pieces = [decoder.decode(tokenizer.decode_bytes([id])) for id in ids]
+    assert "".join([*pieces, decoder.decode(b"", final=True)]) == tokenizer.decode(ids)
+    assert all(len(piece) <= 1 for piece in pieces)
+
+
+def test_labels() -> None:
+    """A byte is labelled as its ASCII character, or escaped; a character is its own label."""
+    assert [ByteTokenizer().label(byte) for byte in b"a\n\xe9"] == ["a", "\n", "\\xe9"]
+    assert CharTokenizer("aé").label(1) == "é"

@@ -58,7 +58,7 @@ def choose(corpus: Corpus, given: frozenset[str] = NOTHING, **settings: object) 
         seed=1,
         **{k: v for k, v in settings.items() if k not in fields},  # type: ignore[arg-type]
     )
-    return choose_size(shape, training.length, corpus, choose_machine("cpu", "fp32", 1), given)
+    return choose_size(shape, training.length, corpus, choose_machine("cpu", "fp32"), given)
 
 
 def test_more_time_makes_larger_models() -> None:
@@ -148,7 +148,7 @@ def test_a_short_text_is_said_to_be_short(corpus: Corpus) -> None:
 
 def test_speed_is_that_of_training(corpus: Corpus) -> None:
     """A smaller model is measured to be faster, and measuring leaves no trace."""
-    machine = choose_machine("cpu", "fp32", 1)
+    machine = choose_machine("cpu", "fp32")
     settings = TrainingConfig(seed=1, time=1.0)
     small, large = (
         measure_speed(ModelConfig(hidden_size=hidden), settings, corpus, machine) for hidden in (8, 320)
@@ -167,6 +167,6 @@ def test_what_is_paid_once_does_not_count(corpus: Corpus, monkeypatch: pytest.Mo
     monkeypatch.setattr(TrainingStep, "__call__", call)
     monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
     settings = TrainingConfig(seed=1, time=1.0)
-    speed = measure_speed(ModelConfig(hidden_size=8), settings, corpus, choose_machine("cpu", "fp32", 1))
+    speed = measure_speed(ModelConfig(hidden_size=8), settings, corpus, choose_machine("cpu", "fp32"))
     shape = fit_shape(corpus.train_size, settings.batch_size, settings.seq_length)
     assert speed == pytest.approx(shape.batch * shape.time / 0.01)
