@@ -12,7 +12,7 @@ from charrnn.errors import CorpusError
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.scored import Pieces, Text, gather, text_config
 from charrnn.text.sources import Source, as_utf8, find_sources, read_sources
-from charrnn.text.tokenizer import Tokenizer, code_points, symbols_of
+from charrnn.text.tokenizer import Tokenizer, code_points
 
 Split = Literal["training", "validation"]
 PIPES = ("/dev/fd/", "/proc/")  # where a shell's <(command) has its name
@@ -110,5 +110,5 @@ def whole_text(recorded: Mapping[str, Any], config: CorpusConfig) -> str:
 def as_symbols(corpus: Corpus) -> str:
     """A corpus as one str, one character a symbol: of a byte corpus, one of the first 256 a byte."""
     # A table of code points: joining a million characters one by one takes ten times longer.
-    table = code_points(symbols_of(corpus.tokenizer, list(range(corpus.tokenizer.size))))
+    table = code_points(corpus.tokenizer.symbols(list(range(corpus.tokenizer.size))))
     return table[corpus.ids].tobytes().decode("utf-32-le", "surrogatepass")

@@ -7,6 +7,7 @@ that is read before the first character, so that the first character too has a p
 
 from __future__ import annotations
 
+import codecs
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ class Tokenizer(Protocol):
         kind: "char" or "byte".
         size: how many ids there are, the unknown symbol included.
         start: the id that stands before every text.
+        newline: the id that ends a line, or None where the vocabulary has no newline.
         unknown: the unknown symbol's id, or None where there is none.
         unseen: how many further symbols a text could hold that the vocabulary does not name.
     """
@@ -34,6 +36,7 @@ class Tokenizer(Protocol):
     kind: str
     size: int
     start: int
+    newline: int | None
     unknown: int | None
     unseen: int
 
@@ -48,6 +51,15 @@ class Tokenizer(Protocol):
 
     def decode_bytes(self, ids: Ids | list[int]) -> bytes:
         """The bytes to put out for these ids: UTF-8 of characters, or the bytes themselves."""
+
+    def text_decoder(self) -> codecs.IncrementalDecoder:
+        """Decodes what ``decode_bytes`` returns, piece by piece, into the text that ``decode`` returns."""
+
+    def symbols(self, ids: Ids | list[int]) -> str:
+        """The ids as a str of exactly one character per id."""
+
+    def text_symbols(self, text: str) -> str:
+        """The text as a str of exactly one character per symbol, whether or not the vocabulary has it."""
 
     def describe(self) -> dict[str, Any]:
         """The JSON object that stands in a model file."""
@@ -96,6 +108,7 @@ class CharTokenizer:
         self.size = len(points) + unknown
         self.unknown = len(points) if unknown else None
         self.unseen = SCALAR_VALUES - len(points)
+        self.newline = vocabulary.index("\n") if "\n" in vocabulary else None
         self.start = self._start()
         # One slot more than the highest code point, where everything beyond it is sent.
         self._table = np.full(int(points[-1]) + 2, self.size, dtype=id_dtype(self.size))
@@ -139,6 +152,18 @@ class CharTokenizer:
         """The text of these ids as UTF-8, whatever the locale."""
         return self.decode(ids).encode("utf-8", "surrogatepass")
 
+    def text_decoder(self) -> codecs.IncrementalDecoder:
+        """A decoder of UTF-8 that passes lone surrogates."""
+        return codecs.getincrementaldecoder("utf-8")("surrogatepass")
+
+    def symbols(self, ids: Ids | list[int]) -> str:
+        """The characters themselves."""
+        return self.decode(ids)
+
+    def text_symbols(self, text: str) -> str:
+        """The text itself."""
+        return text
+
     def describe(self) -> dict[str, Any]:
         """The JSON object that stands in a model file."""
         return {
@@ -158,6 +183,7 @@ class ByteTokenizer:
     kind = "byte"
     size = 256
     start = ord("\n")
+    newline: int | None = ord("\n")
     unknown: int | None = None
     unseen = 0
 
@@ -178,18 +204,25 @@ class ByteTokenizer:
         """The bytes themselves."""
         return bytes(ids) if isinstance(ids, list) else ids.astype(np.uint8).tobytes()
 
+    def text_decoder(self) -> codecs.IncrementalDecoder:
+        """A decoder of UTF-8 that holds back incomplete characters and reads U+FFFD for what is not UTF-8."""
+        return codecs.getincrementaldecoder("utf-8")("replace")
+
+    def symbols(self, ids: Ids | list[int]) -> str:
+        """One of the first 256 characters of Unicode for each byte.
+
+        >>> ByteTokenizer().symbols([195, 169])
+        'Ã©'
+        """
+        return self.decode_bytes(ids).decode("latin-1")
+
+    def text_symbols(self, text: str) -> str:
+        """The text's UTF-8, one of the first 256 characters of Unicode for each byte."""
+        return self.symbols(self.lookup(text))
+
     def describe(self) -> dict[str, Any]:
         """The JSON object that stands in a model file."""
         return {"kind": self.kind}
-
-
-def symbols_of(tokenizer: Tokenizer, ids: Ids | list[int]) -> str:
-    """Ids as a str of one character a symbol.
-
-    >>> symbols_of(ByteTokenizer(), [195, 169])
-    'Ã©'
-    """
-    return tokenizer.decode(ids) if tokenizer.kind == "char" else bytes(list(ids)).decode("latin-1")
 
 
 def tokenizer_from(description: dict[str, Any]) -> Tokenizer:

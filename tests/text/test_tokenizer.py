@@ -213,3 +213,28 @@ def test_unseen_counts_the_rest_of_unicode() -> None:
     """What a character vocabulary does not name is Unicode's 1,112,064 characters less its own."""
     assert CharTokenizer("abc").unseen == 1_112_064 - 3
     assert ByteTokenizer().unseen == 0
+
+
+@given(st.binary(max_size=40), st.integers(1, 5))
+def test_decoding_in_pieces_is_decoding_the_whole(data: bytes, size: int) -> None:
+    """A tokenizer's decoder, fed piece by piece, returns the text that ``decode`` returns for all ids."""
+    tokenizer = ByteTokenizer()
+    decoder = tokenizer.text_decoder()
+    found = [decoder.decode(data[i : i + size]) for i in range(0, len(data), size)]
+    assert "".join(found) + decoder.decode(b"", final=True) == tokenizer.decode(list(data))
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_symbols_are_one_character_per_id(text: str) -> None:
+    """``symbols`` of a text's ids is ``text_symbols`` of the text, and has a character per id."""
+    for tokenizer in (counted(text), ByteTokenizer()):
+        ids = tokenizer.encode(text)
+        assert tokenizer.symbols(ids) == tokenizer.text_symbols(text)
+        assert len(tokenizer.symbols(ids)) == len(ids)
+
+
+def test_the_newline_is_none_where_there_is_none() -> None:
+    """``newline`` is the id of the newline, or None, whatever the start symbol is."""
+    assert CharTokenizer("\t\nab").newline == 1
+    assert CharTokenizer(" ab").newline is None
+    assert ByteTokenizer().newline == 10
