@@ -12,7 +12,8 @@ from charrnn.config import SamplingConfig
 from charrnn.errors import CharrnnError
 from charrnn.model.file import ModelFile
 from charrnn.model.network import export_weights
-from charrnn.sampling.writer import Author, Writing
+from charrnn.sampling.session import SamplingSession
+from charrnn.sampling.writer import TextStream
 from charrnn.training.listener import Listener, Report
 from charrnn.training.trainer import Trainer
 
@@ -80,7 +81,8 @@ class Samples(Listener):
         tokenizer = trainer.corpus.tokenizer
         model = ModelFile(export_weights(trainer.model), trainer.model.config, tokenizer)
         config = SamplingConfig(length=SAMPLE_LENGTH, seed=trainer.progress.step)
-        data = tokenizer.decode_bytes(list(Writing(Author(model, "", config))))
+        session = SamplingSession(model, config)
+        data = tokenizer.decode_bytes(list(TextStream(session, session.prompt(""))))
         return show_controls(data).decode().strip("\n")
 
 

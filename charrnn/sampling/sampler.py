@@ -1,9 +1,8 @@
-"""Logits in, id out: small pure steps, in the order in which they are applied.
+"""From logits to the next id: small pure functions, in the order in which they are applied.
 
-Logits are (..., vocabulary); a step returns new ones in which -inf marks what may not be chosen. The order
-is that of the sentence "make the recent less likely, leave out what is banned, divide by the temperature,
-keep the k most probable, of these the nucleus that holds p, of these what is not much less probable than
-the best": temperature comes before top-p and min-p, so that these see the distribution that is drawn from.
+Logits are (..., vocabulary); each function returns new ones, with -inf for ids that cannot be chosen. The
+order is repetition penalty, banned ids, temperature, top-k, top-p, min-p: since the temperature comes before
+top-p and min-p, these see the distribution that is drawn from.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ LARGEST_EXPONENT = 700.0  # of e, in float64
 
 
 def forbid(logits: Floats, ids: Sequence[int]) -> Floats:
-    """Logits without these ids: the unknown symbol, say, which is read but never written."""
+    """Logits with -inf for these ids."""
     logits = logits.copy()
     logits[..., ids] = -np.inf
     return logits
 
 
 def penalize(logits: Floats, ids: Iterable[int], penalty: float) -> Floats:
-    """Logits in which these ids' are divided by the penalty if positive, else multiplied by it.
+    """Logits with those of these ids divided by the penalty if positive, else multiplied by it.
 
-    Each id counts once, however often it is given; a penalty of 1 changes nothing, a greater one makes
+    Each id counts once, however often it is given. A penalty of 1 changes nothing; a greater one makes
     repetition less probable (Keskar et al., 2019, section 4.1).
     """
     logits = logits.copy()
@@ -46,13 +45,13 @@ def penalize(logits: Floats, ids: Iterable[int], penalty: float) -> Floats:
 
 def apply_temperature(logits: Floats, temperature: float) -> Floats:
     """Logits of the distribution raised to the power 1 / temperature, which must be greater than 0."""
-    highest = logits.max(axis=-1, keepdims=True)  # so that a small temperature overflows downwards
+    highest = logits.max(axis=-1, keepdims=True)  # with 0 as the maximum nothing overflows
     scaled: Floats = (logits - highest) / np.float64(temperature)
     return scaled
 
 
 def keep_top_k(logits: Floats, k: int) -> Floats:
-    """Logits of the k most probable ids, and of those as probable as the k-th."""
+    """Logits of the k most probable ids, and of ids exactly as probable as the k-th; -inf elsewhere."""
     if k >= logits.shape[-1]:
         return logits
     kth = np.partition(logits, -k, axis=-1)[..., -k, None]  # (..., 1)
@@ -60,7 +59,7 @@ def keep_top_k(logits: Floats, k: int) -> Floats:
 
 
 def keep_top_p(logits: Floats, p: float) -> Floats:
-    """Logits of the nucleus: the fewest most probable ids that hold p together (Holtzman et al., 2020)."""
+    """Logits of the fewest most probable ids whose probabilities reach p in sum (Holtzman et al., 2020)."""
     order = np.argsort(-logits, axis=-1, kind="stable")  # (..., vocabulary)
     sorted_probabilities = np.take_along_axis(probabilities(logits), order, axis=-1)
     before = np.cumsum(sorted_probabilities, axis=-1) - sorted_probabilities
@@ -83,39 +82,39 @@ def probabilities(logits: Floats) -> Floats:
     return normalized
 
 
-def log_probabilities(logits: Floats) -> Floats:
-    """The natural logarithm of the softmax over the last axis, in float64: what the model believes."""
+def log_softmax(logits: Floats) -> Floats:
+    """The natural logarithm of the softmax over the last axis, in float64."""
     shifted = logits - logits.max(axis=-1, keepdims=True).astype(np.float64)
     logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return logs
 
 
 def draw(logits: Floats, uniform: float) -> int:
-    """The id where the cumulative distribution of (vocabulary,) logits passes ``uniform`` in [0, 1)."""
+    """The id at which the cumulative distribution of (vocabulary,) logits exceeds ``uniform`` in [0, 1)."""
     return int(draw_many(logits[None], np.array([uniform]))[0])
 
 
 def draw_many(logits: Floats, uniforms: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The ids (N,) where each of (N, vocabulary) logits' cumulative distribution passes its uniform."""
+    """The ids (N,) at which the cumulative distributions of (N, vocabulary) logits exceed their uniforms."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
     cumulative = np.add.accumulate(weights, axis=-1)  # (N, vocabulary)
     total = cumulative[:, -1]
-    # Just below the total, where a product rounded up: an id of probability 0 is never where it passes.
+    # At most just below the total, in case the product rounded up: no id of probability 0 is chosen.
     targets = np.minimum(uniforms * total, np.nextafter(total, 0.0))
     ids: NDArray[np.int64] = (cumulative <= targets[:, None]).sum(axis=-1)
     return ids
 
 
 class Sampler:
-    """Chooses ids as a config says, from a generator that belongs to it: same seed, same choices.
+    """Chooses ids by the settings, with a random generator of its own: the same seed, the same choices.
 
-    The generator is Python's Mersenne Twister, whose sequence of floats for a seed is promised not to
-    change between versions, as NumPy's are not.
+    The generator is Python's Mersenne Twister, whose floats for a seed are guaranteed not to change between
+    versions, unlike those of NumPy's generators.
 
     Args:
-        config: what to choose among, and the seed.
-        forbidden: ids never to choose.
-        largest: what no logit's magnitude can exceed; a finite one saves finding each maximum.
+        config: the settings.
+        forbidden: ids that are never chosen.
+        largest: an upper bound of every logit's magnitude; if it is finite, maxima need not be computed.
         seed: of the generator, instead of the config's.
     """
 
@@ -141,11 +140,11 @@ class Sampler:
         self._allowed: Floats | None = None
 
     def read(self, ids: Iterable[int]) -> None:
-        """Takes note of text that was not chosen here, for the repetition penalty."""
+        """Adds ids that were not chosen here, such as the prompt's, to those that the penalty applies to."""
         self._recent.extend(ids)
 
     def filtered(self, logits: Floats, barred: Sequence[int] = ()) -> Floats:
-        """The logits (..., vocabulary) that are drawn from; for temperature 0, those before it."""
+        """Logits (..., vocabulary) after all filters; at temperature 0, after the penalty and the bans."""
         config = self._config
         if self._penalizes and self._recent:
             logits = penalize(logits, self._recent, config.repetition_penalty)
@@ -164,10 +163,10 @@ class Sampler:
         return logits
 
     def __call__(self, logits: Floats, barred: Sequence[int] = ()) -> int:
-        """The next id for (vocabulary,) logits; the most probable, the first of equals, at temperature 0.
+        """The next id for (vocabulary,) logits; at temperature 0 the most probable, the lowest of equals.
 
         Args:
-            logits: (vocabulary,); they are not changed.
+            logits: (vocabulary,), which is not modified.
             barred: ids that may not be chosen this time; at least one must be left.
         """
         if self._plain and not barred:
@@ -180,7 +179,7 @@ class Sampler:
         return id
 
     def choose_many(self, logits: Floats) -> NDArray[np.int64]:
-        """The next ids (N,) of N streams, for (vocabulary, N) logits; no repetition penalty applies."""
+        """The next ids (N,) of N streams, for (vocabulary, N) logits; without repetition penalty."""
         filtered = self.filtered(logits.T)  # (N, vocabulary)
         if self._config.temperature == 0:
             best: NDArray[np.int64] = filtered.argmax(axis=-1)
@@ -188,7 +187,7 @@ class Sampler:
         return draw_many(filtered, np.array([self._uniform() for _ in range(len(filtered))]))
 
     def _draw_plainly(self, logits: Floats) -> int:
-        """What ``draw`` does, without an allocation and without the maximum, for which there is room."""
+        """What ``draw`` does, without allocating and, as nothing can overflow, without the maximum."""
         weights = self._weights  # (vocabulary,) float64
         if len(weights) != len(logits):
             weights = self._weights = np.empty(len(logits))
@@ -200,8 +199,8 @@ class Sampler:
         if self._allowed is not None:
             np.multiply(weights, self._allowed, weights)
         np.add.accumulate(weights, 0, None, weights)
-        cumulative = weights.data  # the same memory: bisecting it takes half as long as searching the array
+        cumulative = weights.data  # the same memory; bisecting it takes half the time of searching the array
         total = cumulative[-1]
         id = bisect.bisect_right(cumulative, self._uniform() * total)
-        # Once in 2^53 draws the product rounds up to the total, which nothing passes.
+        # In one of 2^53 draws the product rounds up to the total, which no cumulative weight exceeds.
         return id if id < len(cumulative) else bisect.bisect_left(cumulative, total)

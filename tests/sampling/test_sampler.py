@@ -22,7 +22,7 @@ from charrnn.sampling.sampler import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
-    log_probabilities,
+    log_softmax,
     penalize,
     probabilities,
 )
@@ -40,11 +40,11 @@ def kept(logits: Floats) -> set[int]:
 
 @given(logits_of)
 def test_probabilities_are_the_softmax(logits: Floats) -> None:
-    """``probabilities`` is e^l over the sum of them, and ``log_probabilities`` its logarithm."""
+    """``probabilities`` is e^l over the sum of them, and ``log_softmax`` its logarithm."""
     expected = [math.exp(value) for value in logits.tolist()]
     total = math.fsum(expected)
     np.testing.assert_allclose(probabilities(logits), [value / total for value in expected], rtol=1e-5)
-    np.testing.assert_allclose(log_probabilities(logits), logits - math.log(total), atol=1e-5)
+    np.testing.assert_allclose(log_softmax(logits), logits - math.log(total), atol=1e-5)
 
 
 @given(logits_of, st.floats(0.05, 20))
@@ -128,12 +128,12 @@ def chi_square(counts: Floats, expected: Floats) -> float:
 
 LOGITS = np.array([2.0, 1.5, 1.0, 0.0, -0.5, -1.0, -2.0, 1.2], np.float32)
 CONFIGS = [
-    SamplingConfig(seed=1),
+    SamplingConfig(seed=1, temperature=1.0),
     SamplingConfig(seed=2, temperature=0.5),
     SamplingConfig(seed=3, temperature=3.0),
-    SamplingConfig(seed=4, top_k=3),
+    SamplingConfig(seed=4, top_k=3, temperature=1.0),
     SamplingConfig(seed=5, top_p=0.8, temperature=1.5),
-    SamplingConfig(seed=6, min_p=0.2),
+    SamplingConfig(seed=6, min_p=0.2, temperature=1.0),
     SamplingConfig(seed=7, top_k=6, top_p=0.9, min_p=0.05, temperature=0.9),
 ]
 
