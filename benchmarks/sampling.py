@@ -23,7 +23,8 @@ import numpy as np
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import ModelConfig, SamplingConfig
 from charrnn.model.file import ModelFile, expected_shapes, save_model
-from charrnn.sampling.writer import Author, Writing, pieces
+from charrnn.sampling.session import SamplingSession
+from charrnn.sampling.writer import TextStream, pieces
 from charrnn.text.tokenizer import CharTokenizer
 
 # The 65 characters of tiny Shakespeare.
@@ -52,12 +53,13 @@ def per_character(run: Callable[[], object], characters: int) -> float:
 
 def text_writer(model: ModelFile, length: int) -> Timed:
     """All that ``charrnn sample`` does past start-up, but for the system call that writes a piece."""
-    author = Author(model, "", SamplingConfig(length=length, seed=1))
+    session = SamplingSession(model, SamplingConfig(length=length, seed=1, temperature=1.0))
+    prompt = session.prompt("")
     decode = model.tokenizer.decode_bytes
 
     def run() -> float:
-        ids = Writing(author)
-        return per_character(lambda: [None for _ in pieces(ids, lambda held: decode(list(held)))], length)
+        ids = TextStream(session, prompt)
+        return per_character(lambda: [None for _ in pieces(ids, decode)], length)
 
     return run
 
@@ -80,10 +82,11 @@ def products(model: ModelFile, length: int) -> Timed:
 
 def batch_stepper(model: ModelFile, count: int, length: int) -> Timed:
     """N streams in lockstep, logits to ids; seconds a character of all streams together."""
-    author = Author(model, "", SamplingConfig(seed=1))
+    session = SamplingSession(model, SamplingConfig(seed=1, temperature=1.0))
+    prompt = session.prompt("")
 
     def loop() -> None:
-        streams, sampler = author.engine.stream(count), author.sampler()
+        streams, sampler = session.engine.stream(count), session.sampler(prompt, 1)
         ids = np.zeros(count, np.int64)
         for _ in range(length // count):
             ids = sampler.choose_many(streams.step(ids))

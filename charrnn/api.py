@@ -8,24 +8,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import SamplingConfig, draw_seed
-from charrnn.errors import ConfigError
+from charrnn.config import SamplingConfig
+from charrnn.errors import ConfigError, ShortfallError
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import find_model
-from charrnn.sampling.writer import Author, Writing, best_writing
+from charrnn.sampling.session import Prompt, SamplingSession, is_endless
+from charrnn.sampling.writer import Sample, TextStream, samples
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Settings that say how many texts, or how they are put out: several texts are several calls.
-COMMAND_LINE_ONLY = ("num_samples", "separator", "logprobs", "lines", "distinct", "novel", "novel_span")
+Path = str | os.PathLike[str]
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: Path) -> Model:
     """A model ready to write and to score.
 
     Args:
@@ -38,9 +38,11 @@ def load(path: str | os.PathLike[str]) -> Model:
 
 
 class Model:
-    """A loaded model; safe to use for many texts, each call begins anew.
+    """A loaded model. Calls are independent of each other: each text begins anew.
 
-    The examples have ``model``, a tiny one with random weights:
+    ``sample`` returns text, ``generate`` yields it while it is written, and ``samples`` yields results with
+    everything that is known of them. All take the settings of ``charrnn sample`` under the same names, and
+    write for the same seed the same text. The examples have ``model``, a tiny one with random weights:
 
     >>> len(model.sample("Hello", length=20, seed=1))
     20
@@ -50,6 +52,10 @@ class Model:
     True
     >>> "e" in model.sample("Hello", length=500, ban="e")
     False
+    >>> [sample.seed for sample in model.samples("Hello", length=20, num_samples=3, seed=1)]
+    [1, 2, 3]
+    >>> len({sample.text for sample in model.samples(lines=20, distinct=True, seed=1)})
+    20
 
     Attributes:
         file: weights, settings, vocabulary, and how the model was trained.
@@ -58,30 +64,81 @@ class Model:
     def __init__(self, file: ModelFile) -> None:
         self.file = file
 
-    def generate(self, prompt: str = "", **settings: Any) -> Iterator[str]:
+    def generate(
+        self,
+        prompt: str = "",
+        *,
+        skip_unknown: bool = False,
+        against: Path | Sequence[Path] = (),
+        against_text: str | None = None,
+        **settings: Any,
+    ) -> Iterator[str]:
         """Yields what the model writes after the prompt, a character at a time.
 
+        This is what ``charrnn sample --no-display-prompt`` prints: several texts with ``separator`` between
+        them, ``lines`` each with its newline.
+
         Args:
-            prompt: what to go on from; it is not part of what is yielded.
-            settings: those of ``charrnn.config.SamplingConfig``, with its defaults: ``length`` (-1 for no
-                end), ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``seed``, ``stop``, ``ban`` ...
+            prompt: the text to continue; it is not part of what is yielded.
+            skip_unknown: leave out characters of the prompt that are not in the vocabulary.
+            against: for ``novel`` and ``novel_span``, one or more files to compare with; by default the
+                training text, which is read again from where the model found it.
+            against_text: the text to compare with, instead of files.
+            settings: the fields of ``charrnn.config.SamplingConfig``, with its defaults: ``length`` (-1 for
+                no end), ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``seed``, ``stop``, ``ban``,
+                ``best_of``, ``num_samples``, ``lines``, ``distinct``, ``novel``, ``novel_span`` ...
 
         Raises:
-            ConfigError: a setting is unknown or out of range; at once, not when iterated.
-            UnknownCharacterError: the prompt holds what the vocabulary does not.
+            ConfigError: a setting is unknown or out of range.
+            UnknownCharacterError: the prompt contains characters that are not in the vocabulary.
+            CorpusError: the training text is needed and cannot be read, or has changed.
+            ShortfallError: after the last character, if less could be written than was asked for. (The other
+                errors are raised at once, before anything is iterated.)
         """
-        author = Author(self.file, prompt, _config(settings))
-        return self._characters(author)
+        return _text(
+            *self._prepare(
+                prompt, skip_unknown=skip_unknown, against=against, against_text=against_text, **settings
+            )
+        )
 
     def sample(self, prompt: str = "", **settings: Any) -> str:
-        """Returns what ``generate`` yields, as one text.
+        """Returns what ``generate`` yields, as one text; the arguments are the same.
 
         Raises:
-            ConfigError: as ``generate``, and where the length has no end.
+            ConfigError: as for ``generate``, or the text would have no end.
+            ShortfallError: less could be written than was asked for; its ``text`` is what was written.
         """
-        if settings.get("length", 0) < 0:
-            raise ConfigError("--length -1: a sample must end; use generate, or give a length")
-        return "".join(self.generate(prompt, **settings))
+        session, start = self._prepare(prompt, **settings)
+        _require_end(session)
+        written: list[str] = []
+        try:
+            written.extend(_text(session, start))
+        except ShortfallError as error:
+            error.text = "".join(written)
+            raise
+        return "".join(written)
+
+    def samples(
+        self,
+        prompt: str = "",
+        *,
+        skip_unknown: bool = False,
+        against: Path | Sequence[Path] = (),
+        against_text: str | None = None,
+        **settings: Any,
+    ) -> Iterator[Sample]:
+        """Yields the ``num_samples`` texts, or with ``lines`` that many lines, each as a ``Sample``.
+
+        A ``Sample`` has ``text``, ``finish_reason``, ``seed``, ``ids``, and with ``logprobs=K`` the
+        natural-log probability of each character and of the K most probable in its place: what
+        ``charrnn sample --json`` prints. The arguments and errors are those of ``generate``; settings with
+        which a text never ends are a ConfigError.
+        """
+        session, start = self._prepare(
+            prompt, skip_unknown=skip_unknown, against=against, against_text=against_text, **settings
+        )
+        _require_end(session)
+        return samples(session, start)
 
     def score(self, text: str) -> NDArray[np.float32]:
         """The natural-log probability of each character of the text, given those before it.
@@ -93,28 +150,58 @@ class Model:
 
         return score_text(self.file, text)
 
-    def _characters(self, author: Author) -> Iterator[str]:
-        import codecs
+    def _prepare(
+        self,
+        prompt: str,
+        *,
+        skip_unknown: bool = False,
+        against: Path | Sequence[Path] = (),
+        against_text: str | None = None,
+        **settings: Any,
+    ) -> tuple[SamplingSession, Prompt]:
+        paths = [against] if isinstance(against, str | os.PathLike) else against
+        session = SamplingSession(
+            self.file,
+            _config(settings),
+            against=[os.fspath(path) for path in paths],
+            source=None if against_text is None else self.file.tokenizer.text_symbols(against_text),
+        )
+        return session, session.prompt(prompt, skip_unknown=skip_unknown)
 
-        best = author.config.best_of > 1
-        ids = best_writing(author)[0] if best else Writing(author)
-        # Bytes become characters only when all of one are there.
-        errors = "surrogatepass" if author.tokenizer.kind == "char" else "replace"
-        decoder = codecs.getincrementaldecoder("utf-8")(errors)
-        for id in ids:
-            if piece := decoder.decode(author.tokenizer.decode_bytes([id])):
+
+def _text(session: SamplingSession, prompt: Prompt) -> Iterator[str]:
+    if session.config.logprobs:
+        raise ConfigError("logprobs: only samples() returns them; call that, or leave it out")
+    return _characters(session, prompt)
+
+
+def _characters(session: SamplingSession, prompt: Prompt) -> Iterator[str]:
+    decode = session.tokenizer.decode_bytes
+    for index in range(session.config.num_samples):
+        if index:
+            yield session.config.separator
+        text = TextStream(session, prompt, index)
+        decoder = session.tokenizer.decoder()  # bytes become a character when all of it are there
+        for id in text:
+            if piece := decoder.decode(decode([id])):
                 yield piece
         if rest := decoder.decode(b"", final=True):
             yield rest
+        text.require_complete()
 
 
 def _config(settings: dict[str, Any]) -> SamplingConfig:
-    known = SamplingConfig.__dataclass_fields__.keys() - set(COMMAND_LINE_ONLY)
+    known = SamplingConfig.__dataclass_fields__.keys()
     for name in settings:
         if name not in known:
             raise ConfigError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
     if isinstance(settings.get("stop"), str):
         settings = settings | {"stop": (settings["stop"],)}
-    if settings.get("seed") is None:
-        settings = settings | {"seed": draw_seed(os.urandom)}
+    elif "stop" in settings:
+        settings = settings | {"stop": tuple(settings["stop"])}
     return SamplingConfig(**settings)
+
+
+def _require_end(session: SamplingSession) -> None:
+    if is_endless(session.config):
+        raise ConfigError("--length -1: a sample must end; use generate, or give a length")

@@ -47,3 +47,13 @@ class UnknownCharacterError(CharrnnError):
             f"the model never saw {shown} (U+{ord(character):04X}), at position {position}; "
             "leave it out (sample --skip-unknown does), or train with --min-count to have an unknown symbol"
         )
+
+
+class ShortfallError(CharrnnError):
+    """Fewer lines, or a shorter text, could be written than was asked for.
+
+    Attributes:
+        text: what was written, where a whole text was to be returned.
+    """
+
+    text = ""

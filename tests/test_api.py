@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from charrnn.api import Model, load
-from charrnn.errors import ConfigError, ModelFileError
+from charrnn.config import CorpusConfig
+from charrnn.errors import ConfigError, ModelFileError, ShortfallError, UnknownCharacterError
+from charrnn.model.file import save_model
+from charrnn.text.corpus import read_corpus
 from tests.conftest import Charrnn, random_model
 
 
@@ -24,15 +31,109 @@ def test_importing_charrnn_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_python_and_the_command_line_agree(charrnn: Charrnn, model_path: Path) -> None:
-    """The same settings write the same text from Python as from a shell."""
-    from charrnn import load
+NAMES = "a\nb\nab\nba\nabba\nbb\ncab\n"
 
-    settings = {"temperature": 0.7, "top_k": 9, "stop": "e"}
-    result = charrnn("sample", "-m", model_path, "-n", 50, "--temp", 0.7, "--top-k", 9, "--stop", "e",
-                     "-p", "Oh", "--no-display-prompt", "-s", 3, "-q")  # fmt: skip
-    assert load(model_path).sample("Oh", length=50, seed=3, **settings) == result.out
-    assert load(str(model_path)).sample("Oh", length=50, seed=3, **settings) == result.out
+
+@pytest.fixture
+def named(tmp_path: Path) -> Path:
+    """The file of a random model that claims to have learnt NAMES, a line an item."""
+    (tmp_path / "names.txt").write_text(NAMES)
+    corpus = read_corpus([str(tmp_path / "names.txt")], CorpusConfig(lines=True)).describe()
+    model = dataclasses.replace(random_model(vocabulary="\nabc"), corpus=corpus)
+    save_model(tmp_path / "named.safetensors", model)
+    return tmp_path / "named.safetensors"
+
+
+MODES: list[dict[str, Any]] = [
+    {"temperature": 0.7, "top_k": 3, "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.2, "ban": "c"},
+    {"temperature": 0.0},
+    {"stop": ["ab", "c\n"]},
+    {"best_of": 3, "num_samples": 2},
+    {"num_samples": 3, "separator": "|"},
+    {"lines": 7},
+    {"lines": 7, "distinct": True, "novel": True},
+    {"lines": 3, "novel": True, "against": ["other.txt"]},
+    {"novel": True, "distinct": True, "num_samples": 2},
+    {"novel_span": 4},
+]
+
+
+def flags(settings: dict[str, Any]) -> Iterator[str]:
+    """The settings as they are typed in a shell."""
+    for name, value in settings.items():
+        flag = "--" + name.replace("_", "-")
+        for one in value if isinstance(value, list) else [value]:
+            yield from [flag] if one is True else [flag, str(one)]
+
+
+@pytest.mark.parametrize("settings", MODES, ids="-".join)
+def test_python_and_the_command_line_agree(
+    charrnn: Charrnn,
+    named: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+) -> None:
+    """For every mode the same settings write the same text, and the same objects, as from a shell."""
+    (tmp_path / "other.txt").write_text("ab\nabc\naba\n")
+    monkeypatch.chdir(tmp_path)
+    settings = settings | {"length": 40, "seed": 3}
+    arguments = ("sample", "-m", named, "-p", "ab", "--no-display-prompt", "-q", *flags(settings))
+    model = load(named)
+    shell = charrnn(*arguments)
+    assert shell.status == 0, shell.err
+    assert model.sample("ab", **settings) == shell.out
+    assert "".join(model.generate("ab", **settings)) == shell.out
+    shell = charrnn(*arguments, "--json", "--logprobs", 2)
+    found = []
+    for sample in model.samples("ab", logprobs=2, **settings):
+        assert sample.logprobs is not None
+        assert len(sample.logprobs) == len(sample.text)
+        logprobs = [dataclasses.asdict(one) for one in sample.logprobs]
+        for one in logprobs:
+            one["top"] = [{"text": text, "logprob": logprob} for text, logprob in one["top"]]
+        known = {"text": sample.text, "finish_reason": sample.finish_reason, "seed": sample.seed}
+        found.append(known | {"logprobs": logprobs})
+    assert found == [json.loads(line) for line in shell.out.splitlines()]
+
+
+def test_a_shortfall_hands_over_what_there_is(named: Path) -> None:
+    """Where too few lines can be written, those that there are come first, then an error that says why."""
+    model, found = load(named), list[str]()
+    settings: dict[str, Any] = {"lines": 50, "distinct": True, "length": 1, "seed": 1}
+    with pytest.raises(ShortfallError, match=r"of 50 lines.*written before"):
+        found.extend(sample.text for sample in model.samples(**settings))
+    assert 0 < len(found) == len(set(found)) <= 4
+    with pytest.raises(ShortfallError) as caught:
+        model.sample(**settings)
+    assert caught.value.text == "".join(line + "\n" for line in found)
+
+
+def test_novelty_against_a_text(named: Path) -> None:
+    """``against_text`` is what lines are new against; without it, the text that the model learnt."""
+    model = load(named)
+    learnt = {sample.text for sample in model.samples(lines=60, novel=True, seed=1)}
+    other = {sample.text for sample in model.samples(lines=60, novel=True, seed=1, against_text="\nc\ncc")}
+    assert not learnt & set(NAMES.split("\n"))
+    assert not other & {"", "c", "cc"}
+    assert other & set(NAMES.split("\n"))
+
+
+def test_the_prompt_may_lose_what_is_unknown() -> None:
+    """``skip_unknown`` leaves characters outside the vocabulary out of the prompt."""
+    model = Model(random_model())
+    with pytest.raises(UnknownCharacterError):
+        model.generate("naïve")
+    assert model.sample("naïve", skip_unknown=True, seed=1) == model.sample("nave", seed=1)
+
+
+def test_log_probabilities_come_with_samples_only() -> None:
+    """``logprobs`` is refused, at once, where only text is returned; samples have them only when asked."""
+    model = Model(random_model())
+    for call in (model.sample, model.generate):
+        with pytest.raises(ConfigError, match=r"samples\(\)"):
+            call(logprobs=1)
+    assert next(model.samples(length=3)).logprobs is None
 
 
 def test_generation_can_be_endless() -> None:
@@ -41,23 +142,18 @@ def test_generation_can_be_endless() -> None:
     assert len(list(itertools.islice(model.generate(length=-1), 2500))) == 2500
     with pytest.raises(ConfigError, match="must end"):
         model.sample(length=-1)
+    with pytest.raises(ConfigError, match="must end"):
+        model.samples(length=-1)
 
 
 def test_byte_models_yield_characters() -> None:
     """A byte model's text is yielded in whole characters, and what is none is U+FFFD."""
     model = Model(random_model(vocabulary=None))
     pieces = list(model.generate("é", length=300, seed=1))
-    assert "".join(pieces) == b"".join(
-        bytes([id]) for id in _ids(model, 300)
-    ).decode("utf-8", "replace")  # fmt: skip
+    (sample,) = model.samples("é", length=300, seed=1)
+    assert "".join(pieces) == bytes(sample.ids).decode("utf-8", "replace") == sample.text
     assert "\ufffd" in "".join(pieces)
-
-
-def _ids(model: Model, length: int) -> list[int]:
-    from charrnn.config import SamplingConfig
-    from charrnn.sampling.writer import Author, Writing
-
-    return list(Writing(Author(model.file, "é", SamplingConfig(length=length, seed=1))))
+    assert any(len(piece.encode()) > 1 and piece != "\ufffd" for piece in pieces)
 
 
 def test_best_of_is_there_from_python() -> None:

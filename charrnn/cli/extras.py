@@ -11,7 +11,8 @@ from charrnn.cli.output import show_controls
 from charrnn.config import SamplingConfig
 from charrnn.errors import CharrnnError
 from charrnn.model.file import ModelFile
-from charrnn.sampling.writer import Author, Writing
+from charrnn.sampling.session import SamplingSession
+from charrnn.sampling.writer import TextStream
 from charrnn.training.listener import Listener, Report, Status
 
 SAMPLE_LENGTH = 240  # characters: three lines of a terminal
@@ -77,7 +78,8 @@ class Samples(Listener):
     def _write(self, seed: int) -> str:
         model = self._model()
         config = SamplingConfig(length=SAMPLE_LENGTH, seed=seed)
-        data = model.tokenizer.decode_bytes(list(Writing(Author(model, "", config))))
+        session = SamplingSession(model, config)
+        data = model.tokenizer.decode_bytes(list(TextStream(session, session.prompt(""))))
         return show_controls(data).decode().strip("\n")
 
 

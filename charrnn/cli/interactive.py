@@ -1,4 +1,4 @@
-"""``charrnn sample -i``: a person and a model write a text together, turn by turn.
+"""``charrnn sample -i``: user and model write a text together, turn by turn.
 
 The dialogue is on stderr, the finished text on stdout, so that ``charrnn sample -i > story.txt`` works.
 """
@@ -10,10 +10,10 @@ import sys
 from charrnn.cli.output import byte_writer, note, show_controls
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.sampling.sampler import forbid, log_probabilities
-from charrnn.sampling.writer import Author, encode_prompt
+from charrnn.sampling.session import SamplingSession
 
-CHOICES = 5
-LONGEST = 40  # characters of a continuation, which else ends with a word
+CONTINUATIONS = 5
+LONGEST_CONTINUATION = 40  # characters; most end earlier, with a word
 
 HELP = (
     "type a beginning or what comes next; a number takes that continuation, an empty line the first; "
@@ -21,39 +21,38 @@ HELP = (
 )
 
 
-def continuations(author: Author, text: str, count: int = CHOICES) -> list[tuple[str, float]]:
+def continuations(session: SamplingSession, text: str, count: int = CONTINUATIONS) -> list[tuple[str, float]]:
     """The ``count`` most probable next characters, each continued greedily to the end of a word.
 
     Returns:
-        continuations with the natural-log probability of all their characters, by their first character's.
+        The continuations, the one with the most probable first character first, each with the natural-log
+        probability of all its characters.
     """
-    stream = author.engine.stream()
-    ids, _ = encode_prompt(text, author.tokenizer)
-    for id in [author.tokenizer.start, *ids.tolist()][:-1]:
-        stream.advance(id)
-    logits = stream.step(ids.tolist()[-1] if len(ids) else author.tokenizer.start)
-    logs = log_probabilities(forbid(logits, author.forbidden))
+    stream, last = session.read(session.prompt(text))
+    logs = log_probabilities(forbid(stream.step(last), session.forbidden))
     state, found = stream.save(), []
     for first in (-logs).argsort(kind="stable")[:count].tolist():
         stream.restore(state)
         written, id, score = [first], first, float(logs[first])
-        while len(written) < LONGEST and not (len(written) > 1 and author.symbols([id]) in " \n"):
-            after = log_probabilities(forbid(stream.step(id), author.forbidden))
+        while len(written) < LONGEST_CONTINUATION and not (
+            len(written) > 1 and session.tokenizer.symbols([id]) in " \n"
+        ):
+            after = log_probabilities(forbid(stream.step(id), session.forbidden))
             id = int(after.argmax())
             written.append(id)
             score += float(after[id])
-        found.append((author.tokenizer.decode(written), score))
+        found.append((session.tokenizer.decode(written), score))
     return found
 
 
-def converse(author: Author, text: str) -> None:
+def converse(session: SamplingSession, text: str) -> None:
     """Reads turns from stdin until it ends, then writes the text to stdout."""
     if sys.stdin is None:
         raise CorpusError("-: stdin is closed; --interactive reads from it")
     write = byte_writer()
     note(HELP)
     former: list[str] = []
-    options = show(author, text) if text else []
+    options = show(session, text) if text else []
     for line in sys.stdin:
         turn = line.rstrip("\n")
         if turn == ":u":
@@ -61,18 +60,18 @@ def converse(author: Author, text: str) -> None:
         else:
             try:
                 added = answer(turn, text, options)
-                encode_prompt(added, author.tokenizer)
+                session.prompt(added)
             except UnknownCharacterError as error:
                 note(str(error))
                 continue
             former.append(text)
             text = added
-        options = show(author, text)
+        options = show(session, text)
     write(text.encode("utf-8", "surrogateescape"))
 
 
 def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
-    """The text after a person's turn.
+    """The text after the user's turn.
 
     >>> answer("2", "The ", [("cat ", -1.0), ("dog ", -2.0)]), answer("mouse", "The ", [])
     ('The dog ', 'The mouse')
@@ -87,9 +86,9 @@ def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
     return text + turn
 
 
-def show(author: Author, text: str) -> list[tuple[str, float]]:
+def show(session: SamplingSession, text: str) -> list[tuple[str, float]]:
     """Prints the end of the text and what may follow; returns that."""
-    options = continuations(author, text)
+    options = continuations(session, text)
     note("\n" + show_controls(text[-500:].encode("utf-8", "surrogateescape")).decode())
     for number, (continuation, score) in enumerate(options, 1):
         note(f"  {number}  {continuation!r}  ({score:.2f})")

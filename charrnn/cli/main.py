@@ -1,6 +1,6 @@
 """The command line: ``charrnn train``, ``sample`` and ``evaluate``.
 
-Commands parse, call the library and print; whatever goes wrong ends here as one line and a status.
+Commands parse, call the library and print; every error ends here as one line and an exit status.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ INTERRUPTED = 128 + 2
 
 
 class ClosedPipe(Exception):
-    """Nobody reads our output any more."""
+    """The reader of our output has closed the pipe."""
 
 
 class Commands(click.Group):
-    """The group of commands; a closed pipe gets past click, which would exit with 1, under another name."""
+    """The group of commands; renames BrokenPipeError, at which click would exit with status 1."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Parses, which prints where --help is asked for."""
+        """Parses the arguments, and prints help if that is asked for."""
         try:
             return super().make_context(*args, **kwargs)
         except BrokenPipeError:
@@ -73,7 +73,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command; reports what goes wrong on stderr and returns the status."""
+    """Runs one command; reports errors on stderr and returns the exit status."""
     context = "charrnn"
     try:
         status = cli.main(arguments, prog_name="charrnn", standalone_mode=False)
@@ -106,7 +106,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch, which is not imported to ask, has a name or a sentence for it."""
+    """Whether memory ran out: torch's errors are recognized by name or message, without importing it."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or "allocate memory" in str(error)
 
@@ -123,7 +123,7 @@ def _complain(line: str) -> None:
 
 
 def _close_stdout(status: int) -> None:
-    """Keeps the interpreter from flushing, at exit, into what is known to be closed or full."""
+    """After an error, keeps the interpreter from flushing at exit into a closed pipe or a full device."""
     if status and sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""What reaches the terminal or the pipe: bytes to stdout as they are, words to stderr."""
+"""Output: bytes to stdout unchanged, notes to stderr, and what a terminal needs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ from collections.abc import Callable, Mapping
 from charrnn.errors import CharrnnError
 
 RESET = b"\x1b[0m"
-# Surprise in bits from which a character gets each shade, and the shade: yellow, orange, red, white on red.
+# The bits from which a character gets each shade, and the shade: yellow, orange, red, white on red.
 SHADES = ((2.0, b"\x1b[33m"), (4.0, b"\x1b[38;5;208m"), (6.0, b"\x1b[31m"), (9.0, b"\x1b[97;41m"))
 
 
 def note(line: str, *, quiet: bool = False) -> None:
-    """A line for the person at the terminal; never on stdout."""
+    """Writes a line to stderr unless ``quiet``."""
     if not quiet and sys.stderr is not None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "character"), counted(2000, "line")
+    ('1 character', '2,000 lines')
+    """
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def stdout_descriptor() -> int:
-    """The number of stdout's file.
+    """The file descriptor of stdout.
 
     Raises:
         CharrnnError: stdout is closed.
@@ -33,10 +42,11 @@ def stdout_descriptor() -> int:
 
 
 def byte_writer(*, visible: bool | None = None) -> Callable[[bytes], None]:
-    """A function that puts bytes on stdout at once, unchanged.
+    """A function that writes bytes to stdout at once.
 
-    Control characters other than newline and tab are made visible instead where ``visible`` says so; by
-    default, on a terminal.
+    Args:
+        visible: whether to show control characters other than newline and tab instead of sending them; None:
+            on a terminal.
 
     Raises:
         CharrnnError: stdout is closed.
@@ -53,7 +63,7 @@ def byte_writer(*, visible: bool | None = None) -> Callable[[bytes], None]:
 
 
 class Visible:
-    """Makes control characters visible in UTF-8 that comes in pieces, which may end within a character."""
+    """Shows control characters in UTF-8 that comes in pieces, which may end within a character."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -86,7 +96,7 @@ def _show(text: str) -> bytes:
 
 
 def wants_color(choice: str, environment: Mapping[str, str], *, terminal: bool) -> bool:
-    """Whether to colour: the flag, then FORCE_COLOR, NO_COLOR, TERM=dumb, then whether it is a terminal.
+    """Whether to use colour: by the flag, then FORCE_COLOR, NO_COLOR, TERM=dumb, then the terminal.
 
     >>> wants_color("auto", {"NO_COLOR": "1"}, terminal=True)
     False
@@ -101,10 +111,10 @@ def wants_color(choice: str, environment: Mapping[str, str], *, terminal: bool) 
 
 
 class Shader:
-    """Shades characters by how surprising they were: none below 2 bits, then yellow, orange, red.
+    """Shades characters by their information in bits: none below 2, then yellow, orange, red.
 
-    Control characters are always shown: a shaded text is for eyes. An escape sequence is put out only where
-    the shade changes, and none stands before a newline.
+    Control characters are always shown, since shaded text is for reading. An escape sequence is written only
+    where the shade changes, and no shade extends over a newline.
     """
 
     def __init__(self) -> None:
@@ -112,7 +122,7 @@ class Shader:
         self._shade = b""
 
     def __call__(self, data: bytes, bits: float) -> bytes:
-        """One symbol's bytes with what shades them."""
+        """One symbol's bytes, after the escape sequence that they need."""
         shade = b""
         for least, found in SHADES:
             if bits >= least:
@@ -126,5 +136,5 @@ class Shader:
         return change + self._show(data)
 
     def end(self) -> bytes:
-        """What takes the last shade off."""
+        """The escape sequence that ends the last shade."""
         return RESET if self._shade else b""

@@ -1,4 +1,4 @@
-"""Where a prompt comes from; stdin is read only when it is asked for."""
+"""Reading the prompt: from an argument, a file, or, only when asked to, stdin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from charrnn.errors import ConfigError, CorpusError
 
 
 def read_prompt(text: str | None, file: str | None) -> str:
-    """The prompt, verbatim, its last newline included; "" where none is given.
+    """The prompt, unchanged, including a final newline; "" if none is given.
 
     Raises:
         ConfigError: both a text and a file are given.
@@ -30,25 +30,25 @@ def read_prompt(text: str | None, file: str | None) -> str:
 
 
 def as_typed(argument: str) -> str:
-    """An argument as UTF-8, whatever the locale had Python take its bytes for.
+    """An argument decoded as UTF-8, whatever encoding Python took from the locale.
 
     >>> as_typed("é")
     'é'
     """
     try:
         return os.fsencode(argument).decode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # it did not come from a command line
+    except UnicodeEncodeError:  # it does not come from a command line
         return argument
 
 
 def unescape(text: str) -> str:
-    r"""The text with a backslash and n, t, r, 0, e, backslash, xHH or uHHHH read as what they stand for.
+    r"""The text with the escapes \n, \t, \r, \0, \e, \\, \xHH and \uHHHH replaced.
 
     >>> unescape(r"one\ntwo\\n")
     'one\ntwo\\n'
 
     Raises:
-        ConfigError: a backslash stands before anything else.
+        ConfigError: a backslash is followed by anything else.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -56,7 +56,7 @@ def unescape(text: str) -> str:
         if digits:
             return chr(int(digits, 16))
         if match[0][1:] not in ESCAPES:
-            raise ConfigError(f"--escape: {match[0]} is no escape; write \\\\ for a backslash")
+            raise ConfigError(f"--escape: {match[0]} is not an escape; write \\\\ for a backslash")
         return ESCAPES[match[0][1:]]
 
     return re.sub(r"(?s)\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|.?)", replace, text)

@@ -1,4 +1,4 @@
-"""``charrnn sample``: write like the text that was learnt."""
+"""``charrnn sample``: write text with a trained model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.options import model_option, quiet_option, setting
-from charrnn.config import Device, SamplingConfig, draw_seed, help_of
+from charrnn.config import Device, SamplingConfig, help_of
 
 if TYPE_CHECKING:
-    from charrnn.sampling.writer import Author
+    from charrnn.sampling.session import Prompt, SamplingSession
 
 
 @click.command()
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("-p", "--prompt", help="Continue this text; - reads it from stdin.")
 @click.option("-f", "--file", "prompt_file", help="Continue this file's text; - is stdin.")
 @click.option("--escape", is_flag=True, help="Read \\n, \\t, \\e ... in -p, --stop, --ban and --separator.")
-@click.option("--skip-unknown", is_flag=True, help="Leave out of the prompt what the model never saw.")
+@click.option("--skip-unknown", is_flag=True, help="Leave out of the prompt what is not in the vocabulary.")
 @setting(SamplingConfig, "length", "-n", "--length")
 @setting(SamplingConfig, "temperature", "--temperature", "--temp")
 @setting(SamplingConfig, "top_k")
@@ -38,17 +38,22 @@ if TYPE_CHECKING:
 @setting(SamplingConfig, "novel")
 @setting(SamplingConfig, "novel_span", type=int)
 @click.option(
-    "--against", multiple=True, metavar="FILE", help="The text to be novel against, if not the learnt one."
+    "--against",
+    multiple=True,
+    metavar="FILE",
+    help="The text to be novel against, instead of the training text.",
 )
 @click.option("--copied", is_flag=True, help="Report on stderr the longest span copied from that text.")
 @click.option("--display-prompt/--no-display-prompt", default=True, help="Print the prompt before the text.")
-@click.option("--json", "as_json", is_flag=True, help="Write an object a text: text, finish_reason, seed.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write a JSON object per text: text, finish_reason, seed."
+)
 @setting(SamplingConfig, "logprobs", type=int)
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
-    help="Shade characters by how surprising they were.",
+    help="Shade characters by how improbable they were.",
 )  # fmt: skip
-@click.option("-i", "--interactive", is_flag=True, help="Write together, a beginning at a time.")
+@click.option("-i", "--interactive", is_flag=True, help="Write a text together with the model, turn by turn.")
 @setting(SamplingConfig, "device", type=Device)
 @quiet_option
 def sample(
@@ -67,66 +72,64 @@ def sample(
     quiet: bool,
     **settings: Any,
 ) -> None:
-    """Write text like the one a model learnt, to stdout, as it is made."""
+    """Write text like the training text to stdout, while it is generated."""
     prompt, config = read_arguments(prompt, settings, escape=escape)
     check(config, copied=copied, as_json=as_json, interactive=interactive)
 
     from charrnn.cli.output import stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
-    from charrnn.cli.writing import Show
+    from charrnn.cli.writing import TextDisplay
     from charrnn.model.file import load_model
     from charrnn.runs import find_model
-    from charrnn.sampling.writer import Author
+    from charrnn.sampling.novelty import training_text
+    from charrnn.sampling.session import SamplingSession
 
     terminal = os.isatty(stdout_descriptor())
     path = find_model(model)
     text = read_prompt(prompt, prompt_file)
     loaded = load_model(path)
-    source = ""
-    if config.novel or config.novel_span or copied:
-        from charrnn.sampling.novelty import training_text
-
-        source = training_text(loaded, against)
-    author = Author(loaded, text, config, source=source, skip_unknown=skip_unknown)
-    del loaded  # the weights as they were read, of which the engine has its own layout
-    report(author, skipped=skip_unknown, quiet=quiet)
+    source = training_text(loaded, against) if copied else None
+    session = SamplingSession(loaded, config, against=against, source=source)
+    del loaded  # the weights as they were read; the engine has its own layout of them
+    start = session.prompt(text, skip_unknown=skip_unknown)
+    report(session, start, skipped=skip_unknown, quiet=quiet)
     if interactive:
         from charrnn.cli.interactive import converse
 
-        converse(author, text)
+        converse(session, text)
         return
-    show = Show(author, text if display_prompt else "", keep=copied)
-    show.color = not as_json and wants_color(color, os.environ, terminal=terminal)
-    (show.as_json if as_json else show.plainly)()
+    display = TextDisplay(session, start, text if display_prompt else "", keep=copied)
+    display.color = not as_json and wants_color(color, os.environ, terminal=terminal)
+    (display.as_json if as_json else display.as_text)()
     if copied:
-        report_copied(show.written, source)
+        report_copied(display.written, session.source)
 
 
 def read_arguments(
     prompt: str | None, settings: dict[str, Any], *, escape: bool
 ) -> tuple[str | None, SamplingConfig]:
-    """The prompt and the settings as they were typed, escapes read where asked for, with a seed.
+    """The prompt and the settings as they were typed, with --escape after replacing escapes.
 
     Raises:
-        ConfigError: a setting is out of range, or an escape is none.
+        ConfigError: a setting is out of range, or there is no such escape.
     """
     from charrnn.cli.prompt import as_typed, unescape
 
     read = (lambda argument: unescape(as_typed(argument))) if escape else as_typed
     settings["stop"] = tuple(read(stop) for stop in settings["stop"])
     settings |= {name: read(settings[name]) for name in ("ban", "separator")}
-    if settings["seed"] is None:
-        settings["seed"] = draw_seed(os.urandom)
     return prompt and read(prompt), SamplingConfig(**settings)
 
 
 def check(config: SamplingConfig, *, copied: bool, as_json: bool, interactive: bool) -> None:
-    """Refuses options that mean nothing together.
+    """Refuses options that do not go together.
 
     Raises:
         click.UsageError: naming them.
     """
-    endless = config.length < 0 and config.lines is None
+    from charrnn.sampling.session import is_endless
+
+    endless = is_endless(config)
     if copied and endless:
         raise click.UsageError("--copied reports at the end, and --length -1 has none")
     if as_json and endless:
@@ -137,21 +140,22 @@ def check(config: SamplingConfig, *, copied: bool, as_json: bool, interactive: b
         raise click.UsageError("--interactive does not go with --json, --copied or --lines")
 
 
-def report(author: Author, *, skipped: bool, quiet: bool) -> None:
-    """Says what a person needs to have the same text again, and what became of unknown characters."""
-    from charrnn.cli.output import note
+def report(session: SamplingSession, prompt: Prompt, *, skipped: bool, quiet: bool) -> None:
+    """Reports the seed, with which the text can be had again, and unknown characters of the prompt."""
+    from charrnn.cli.output import counted, note
 
-    if author.config.temperature:
-        note(f"seed {author.config.seed}", quiet=quiet)
-    if author.unknown:
+    if session.config.temperature:
+        note(f"seed {session.config.seed}", quiet=quiet)
+    if prompt.unknown:
+        count = counted(prompt.unknown, "character")
         fate = "left out" if skipped else "read as the unknown symbol"
-        note(f"prompt: {author.unknown} characters that the model never saw were {fate}", quiet=quiet)
+        note(f"prompt: {count} not in the vocabulary, {fate}", quiet=quiet)
 
 
 def report_copied(texts: list[str], source: str) -> None:
-    """Says what the longest run of characters is that one of the texts shares with the training text."""
-    from charrnn.cli.output import note
+    """Reports the longest run of characters that one of the texts shares with the training text."""
+    from charrnn.cli.output import counted, note
     from charrnn.sampling.novelty import longest_copy
 
     longest = max((longest_copy(text, source) for text in texts), key=len, default="")
-    note(f"copied {len(longest)} characters" + (f": {longest!r}" if longest else ""))
+    note(f"copied {counted(len(longest), 'character')}" + (f": {longest!r}" if longest else ""))

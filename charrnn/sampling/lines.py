@@ -1,7 +1,7 @@
-"""Whole lines: so many of them, none twice, none that stands in the training text.
+"""Whole lines: a number of them, optionally no line twice and none that stands in the training text.
 
-A line that is refused is written anew from the same state, so that the lines that are kept have the
-probabilities that the model gives them among all that could be kept.
+A refused line is written again from the state before it, so that the lines that pass have the probabilities
+that the model gives them among all lines that could pass.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from charrnn.sampling.novelty import lines_of
-from charrnn.sampling.writer import Author, Pen, Watch
+from charrnn.sampling.session import Prompt, SamplingSession, Stepper, TokenChoice
 
-# Whoever refuses so many lines in a row, or so many characters, will not find one soon.
-PATIENCE = 1000
-PATIENCE_CHARACTERS = 200_000
+# After this many refused lines in a row, or characters in them, another one is not expected to pass.
+MOST_REFUSED_LINES = 1000
+MOST_REFUSED_CHARACTERS = 200_000
 
-STREAMS = 64  # items written side by side
+LONGEST_LINE = 200_000  # characters, where --length sets no limit
+ITEMS_IN_LOCKSTEP = 64  # lines that are written at the same time, if each is an item
 
 TOO_LONG, COPIED, REPEATED, STUCK = (
     "longer than --length",
@@ -31,31 +32,38 @@ TOO_LONG, COPIED, REPEATED, STUCK = (
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One line: its ids after the prompt's, and whether a newline ends them (it is not among them)."""
+    """One line.
+
+    Attributes:
+        ids: its ids after the prompt's, without the newline.
+        ended: whether a newline follows them.
+        choices: how each id, and the newline, was chosen; empty unless that was asked for.
+    """
 
     ids: list[int]
     ended: bool
+    choices: list[TokenChoice] = dataclasses.field(default_factory=list)
 
 
-class Judge:
-    """Refuses lines, and counts why.
+class LineFilter:
+    """Decides which lines are kept, and counts why others are not.
 
     Attributes:
-        refused: how many in a row by reason; emptied by a line that passes.
+        refused: how many lines in a row were refused, by reason; empty after a line that passes.
     """
 
-    def __init__(self, author: Author) -> None:
-        config = author.config
-        self._known = lines_of(author.source) if config.novel else frozenset()
+    def __init__(self, session: SamplingSession) -> None:
+        config = session.config
+        self._known = lines_of(session.source) if config.novel else frozenset()
         self._distinct = config.distinct
-        self._whole_lines = config.lines is not None
+        self._keeps_blank = config.lines is None  # in running text blank lines are layout
         self._written: set[str] = set()
         self.refused: Counter[str] = Counter()
         self._characters = 0
 
     def passes(self, line: str) -> bool:
-        """Whether a line (with what the prompt gave of it) may be shown; if so it counts as written."""
-        if line or self._whole_lines:  # where no lines were asked for, blank ones are layout
+        """Whether to keep a whole line (with what the prompt has of it); if so, it counts as written."""
+        if line or not self._keeps_blank:
             if line in self._known:
                 return self.refuse(line, COPIED)
             if self._distinct and line in self._written:
@@ -67,15 +75,15 @@ class Judge:
         return True
 
     def refuse(self, line: str, reason: str) -> bool:
-        """Counts a refusal; returns False."""
+        """Counts a refused line; returns False."""
         self.refused[reason] += 1
         self._characters += len(line)
         return False
 
     @property
-    def tired(self) -> bool:
-        """Whether to give up."""
-        return self.refused.total() >= PATIENCE or self._characters >= PATIENCE_CHARACTERS
+    def gives_up(self) -> bool:
+        """Whether so many lines were refused in a row that it is time to stop."""
+        return self.refused.total() >= MOST_REFUSED_LINES or self._characters >= MOST_REFUSED_CHARACTERS
 
     def describe(self) -> str:
         """Why the last lines were refused."""
@@ -83,105 +91,110 @@ class Judge:
         return f"the last {self.refused.total():,} lines tried were refused ({reasons})"
 
 
-class LineWriting:
-    """Lines one after the other: iterate once for them; ``shortfall`` then says what is missing and why.
+class LineWriter:
+    """Lines one after another: iterate once for them; ``shortfall`` then says whether some are missing.
 
-    With ``lines`` in the settings, so many lines, none longer than ``length``; else lines until they hold
-    ``length`` characters with their newlines, the last cut short. A model of items begins each line anew,
-    after the prompt; another one goes on from line to line.
+    With ``lines`` in the settings, that many lines, none longer than ``length``. Otherwise lines that have
+    ``length`` characters together, newlines included, the last one cut off. A model of items writes each
+    line as an item after the prompt; other models write one line after another.
+
+    Args:
+        session: the model and the settings.
+        prompt: what the first line continues; with items, every line.
+        seed: of the choices.
+        watched: whether to record the choices in each ``Line``.
+
+    Attributes:
+        shortfall: what is missing and why; None if nothing is.
     """
 
-    def __init__(self, author: Author, index: int = 0, watch: Watch | None = None) -> None:
-        self._author = author
-        self._seed_index, self._watch = index, watch
-        self._judge = Judge(author)
-        self._begun = author.symbols(author.prompt.tolist()).rpartition("\n")[2]
+    def __init__(self, session: SamplingSession, prompt: Prompt, seed: int, *, watched: bool = False) -> None:
+        self._session, self._prompt, self._seed, self._watched = session, prompt, seed, watched
+        self._filter = LineFilter(session)
+        self._begun = session.tokenizer.symbols(prompt.ids).rpartition("\n")[2]
+        self._limit = None if session.config.length < 0 else session.config.length
         self.shortfall: str | None = None
-        self.finish_reason = "length" if author.config.lines is None else "line"
 
     def __iter__(self) -> Iterator[Line]:
-        config = self._author.config
-        together = self._author.items and config.lines is not None and config.device == "cpu"
-        if together and self._watch is None and not config.novel_span and config.repetition_penalty == 1:
-            return self._together()
+        config = self._session.config
+        lockstep = self._session.items and config.lines is not None and config.device == "cpu"
+        if lockstep and not self._watched and not config.novel_span and config.repetition_penalty == 1:
+            return self._in_lockstep()
         return self._one_by_one()
 
     # -- one stream ------------------------------------------------------------------------------------------
 
     def _one_by_one(self) -> Iterator[Line]:
-        config, items = self._author.config, self._author.items
-        choices: list[object] = []
-        pen = Pen(self._author, self._author.sampler(self._seed_index), self._watch and choices.append)
-        start = pen.save()
-        lines, left = 0, config.length
-        while lines != config.lines and (config.lines is not None or left):
-            saved = pen.save()
-            line = self._write(pen, left)
-            begun = self._begun if items or lines == 0 else ""
-            if not self._judged(line, begun):
-                choices.clear()
-                pen.restore(saved)
-                if self._judge.tired or config.temperature == 0:
-                    self._fall_short(lines)
+        config, items = self._session.config, self._session.items
+        choices: list[TokenChoice] = []
+        watch = choices.append if self._watched else None
+        stepper = Stepper(self._session, self._prompt, self._seed, watch)
+        start = stepper.save()
+        count, left = 0, self._limit
+        while left != 0 if config.lines is None else count != config.lines:
+            saved = stepper.save()
+            choices.clear()
+            line = self._write(stepper, left)
+            begun = self._begun if items or count == 0 else ""
+            if not self._keeps(line, begun):
+                stepper.restore(saved)
+                if self._filter.gives_up or config.temperature == 0:
+                    self._fall_short(count)
                     return
                 continue
             assert line is not None
-            for choice in choices:
-                self._watch(choice)  # type: ignore[misc, arg-type]
-            choices.clear()
-            lines += 1
-            if config.lines is None and left > 0:
+            count += 1
+            if config.lines is None and left is not None:
                 left -= len(line.ids) + line.ended
-            yield line
+            yield dataclasses.replace(line, choices=choices.copy())
             if items and config.lines is not None:
-                pen.restore(start)
+                stepper.restore(start)
 
-    def _write(self, pen: Pen, limit: int) -> Line | None:
+    def _write(self, stepper: Stepper, limit: int | None) -> Line | None:
+        """The next line; None where every id is barred."""
         ids: list[int] = []
-        while len(ids) != limit:
-            id = pen.write()
+        while len(ids) < (LONGEST_LINE if limit is None else limit):
+            id = stepper.step()
             if id is None:
                 return None
-            if id == self._author.newline:
+            if id == self._session.newline:
                 return Line(ids, ended=True)
             ids.append(id)
-            if limit < 0 and len(ids) >= PATIENCE_CHARACTERS:
-                break
         return Line(ids, ended=False)
 
-    def _judged(self, line: Line | None, begun: str) -> bool:
+    def _keeps(self, line: Line | None, begun: str) -> bool:
         if line is None:
-            return self._judge.refuse(begun, STUCK)
-        text = begun + self._author.symbols(line.ids)
-        if not line.ended and self._author.config.lines is not None:
-            return self._judge.refuse(text, TOO_LONG)
-        return self._judge.passes(text)
+            return self._filter.refuse(begun, STUCK)
+        text = begun + self._session.tokenizer.symbols(line.ids)
+        if not line.ended and self._session.config.lines is not None:
+            return self._filter.refuse(text, TOO_LONG)
+        return self._filter.passes(text)
 
     def _fall_short(self, written: int) -> None:
-        wanted = self._author.config.lines
+        wanted = self._session.config.lines
         amount = f"{written:,} lines" if wanted is None else f"{written:,} of {wanted:,} lines"
         self.shortfall = (
-            f"wrote {amount}: {self._judge.describe()}; ask for fewer, or raise --temperature or --length"
+            f"wrote {amount}: {self._filter.describe()}; ask for fewer, or raise --temperature or --length"
         )
 
-    # -- items, many side by side ----------------------------------------------------------------------------
+    # -- items, in lockstep ----------------------------------------------------------------------------------
 
-    def _together(self) -> Iterator[Line]:
-        """Items in the order in which they were begun: the first to end would be the short ones."""
-        config = self._author.config
+    def _in_lockstep(self) -> Iterator[Line]:
+        """Items in the order in which they were begun; in the order of their ends short ones would lead."""
+        config = self._session.config
         wanted = config.lines or 0
         written = next_up = 0
         done: dict[int, list[int] | None] = {}  # by the item's number; None where it grew too long
-        for number, ids in self._items(min(STREAMS, wanted)):
+        for number, ids in self._items(min(ITEMS_IN_LOCKSTEP, wanted)):
             done[number] = ids
             while next_up in done:
                 found = done.pop(next_up)
                 next_up += 1
                 line = Line(found or [], ended=found is not None)
-                if self._judged(line, self._begun):
+                if self._keeps(line, self._begun):
                     written += 1
                     yield line
-                elif self._judge.tired or config.temperature == 0:
+                elif self._filter.gives_up or config.temperature == 0:
                     self._fall_short(written)
                     return
                 if written == wanted:
@@ -191,13 +204,12 @@ class LineWriting:
         """Endlessly, items with their numbers, as they end."""
         if count == 0:
             return
-        author, limit = self._author, self._author.config.length
-        limit = PATIENCE_CHARACTERS if limit < 0 else limit
-        single, last = author.primed()
+        session, limit = self._session, LONGEST_LINE if self._limit is None else self._limit
+        single, last = session.read(self._prompt)
         start = single.save()
-        streams = author.engine.stream(count)
+        streams = session.engine.stream(count)
         streams.restore(start)
-        sampler = author.sampler(self._seed_index)
+        sampler = session.sampler(self._prompt, self._seed)
         last_ids = np.full(count, last)
         numbers, begun = list(range(count)), count
         texts: list[list[int]] = [[] for _ in range(count)]
@@ -205,7 +217,7 @@ class LineWriting:
             last_ids = sampler.choose_many(streams.step(last_ids))
             for column, id in enumerate(last_ids.tolist()):
                 text = texts[column]
-                ended = id == author.newline
+                ended = id == session.newline
                 if not ended:
                     text.append(id)
                     if len(text) <= limit:

@@ -1,8 +1,8 @@
-"""What a generated text has in common with the text that was learnt: whole lines, and runs of characters.
+"""What a generated text has in common with the training text: whole lines, and runs of characters.
 
-Texts are str of symbols: of a byte model, one character of the first 256 a byte. Runs are compared by a
-rolling hash of 64 bits, polynomial in an odd base with random-looking values for the symbols, and what the
-hash finds is compared again character by character: nothing here is only probable.
+Texts are str with one character per symbol (``Tokenizer.symbols``). Runs are found by a 64-bit rolling hash,
+polynomial in an odd base over mixed symbol values, and then compared character by character, so that results
+are exact.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ BASE_INVERSE = pow(BASE, -1, 1 << 64)
 
 
 def training_text(model: ModelFile, against: Sequence[str] = ()) -> str:
-    """The text that the model learnt, whole, as symbols; or, with ``against``, the text of those files.
+    """The model's whole training text, or that of the files ``against``, one character per symbol.
 
     Raises:
-        CorpusError: the recorded text is not where it was, or is another one by its sha256; or a file of
-            ``against`` cannot be read.
+        CorpusError: the recorded text is not where it was, or its sha256 differs; or a file of ``against``
+            cannot be read.
     """
-    # Here, because sampling without it starts faster.
+    # Imported here, so that sampling without them starts faster.
     from charrnn.text.corpus import read_corpus
     from charrnn.text.recorded import as_symbols, whole_text
 
@@ -40,7 +40,7 @@ def training_text(model: ModelFile, against: Sequence[str] = ()) -> str:
 
 
 def lines_of(text: str) -> frozenset[str]:
-    """The lines of a text, ended by newlines and nothing else, without these.
+    """The lines of a text, which end at newlines and nowhere else, without the newlines.
 
     >>> sorted(lines_of("one\\ntwo\\none"))
     ['one', 'two']
@@ -49,7 +49,7 @@ def lines_of(text: str) -> frozenset[str]:
 
 
 def _mix(symbols: NDArray[np.uint32]) -> Hashes:
-    """A 64-bit number for each symbol in which every bit looks random (the finalizer of splitmix64)."""
+    """A well-mixed 64-bit number for each symbol (the finalizer of splitmix64)."""
     mixed = symbols.astype(np.uint64) + np.uint64(BASE)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -57,10 +57,10 @@ def _mix(symbols: NDArray[np.uint32]) -> Hashes:
 
 
 class RunHashes:
-    """Hashes of all runs of any one length of a text, each length in a few passes over arrays.
+    """Hashes of all runs of a given length in a text, computed in a few passes over arrays.
 
-    With symbols s and base B, a run's hash is the sum of s_(i+j) B^j over its places j, modulo 2^64: a
-    difference of two prefix sums, brought to the run's own beginning by a power of 1/B.
+    With symbols s and base B, the hash of the run at i is the sum of s_(i+j) B^j over j, modulo 2^64: the
+    difference of two prefix sums times B^-i.
     """
 
     def __init__(self, text: str) -> None:
@@ -71,7 +71,7 @@ class RunHashes:
         np.add.accumulate(_mix(code_points(text)) * powers, out=self._sums[1:])
 
     def of(self, run: int) -> Hashes:
-        """The hash of every run of this many characters: (length - run + 1,), or none."""
+        """The hashes of all runs of this many characters: (length - run + 1,), or (0,) if there are none."""
         if run > self.length:
             return np.zeros(0, np.uint64)
         count = self.length - run + 1
@@ -86,14 +86,14 @@ def _powers(base: int, count: int) -> Hashes:
 
 
 def longest_copy(text: str, source: str) -> str:
-    """The longest run of characters of ``text`` that stands in ``source`` too, the first of equals.
+    """The longest run of characters of ``text`` that also occurs in ``source``, the first of equals.
 
     >>> longest_copy("the cat sat", "a cat saw the dog")
     ' cat sa'
     """
     ours, theirs = RunHashes(text), RunHashes(source)
     best, low, high = "", 0, min(len(text), len(source))
-    while low < high:  # runs of ``low`` are shared, runs longer than ``high`` are not
+    while low < high:  # a run of ``low`` characters is shared, none longer than ``high`` is
         run = (low + high + 1) // 2
         shared = _found_in(ours.of(run), theirs.of(run))
         found = next((text[i : i + run] for i in shared.tolist() if text[i : i + run] in source), None)
@@ -105,7 +105,7 @@ def longest_copy(text: str, source: str) -> str:
 
 
 def _found_in(few: Hashes, many: Hashes) -> NDArray[np.intp]:
-    """The places of ``few`` whose value is among ``many``, which is not sorted: it may be a million."""
+    """The places of ``few`` whose values occur in ``many``, which may be long and is not sorted."""
     values = np.unique(few)
     places = np.minimum(values.searchsorted(many), len(values) - 1)
     shared = values[np.unique(places[values[places] == many])]
@@ -113,7 +113,7 @@ def _found_in(few: Hashes, many: Hashes) -> NDArray[np.intp]:
 
 
 class SpanIndex:
-    """Where each run of ``span - 1`` characters stands in a text, and so what would complete a run of span.
+    """Finds which characters would complete a run of ``span`` characters of a text.
 
     >>> sorted(SpanIndex("abcabd", 3).completions("xab"))
     ['c', 'd']
@@ -126,7 +126,7 @@ class SpanIndex:
         self._sorted = hashes[self._order]
 
     def completions(self, written: str) -> set[str]:
-        """The characters that, written next, would end a run that stands in the text."""
+        """The characters that, written next, would complete a run of the text."""
         if len(written) < self.context:
             return set()
         context = written[-self.context :]

@@ -78,6 +78,9 @@ class Tokenizer(Protocol):
     def symbols(self, ids: Ids | list[int]) -> str:
         """A str with one character per id; a byte is the character with its number (Latin-1)."""
 
+    def text_symbols(self, text: str) -> str:
+        """The text as a str of one character per symbol, whether or not the vocabulary has it."""
+
     def lookup_symbols(self, symbols: str) -> Ids:
         """Ids of a str as ``symbols`` returns it, ``size`` where the vocabulary lacks one."""
 
@@ -198,6 +201,10 @@ class CharTokenizer:
         """An incremental UTF-8 decoder that lets lone surrogates pass, as ``decode_bytes`` does."""
         return codecs.getincrementaldecoder("utf-8")("surrogatepass")
 
+    def text_symbols(self, text: str) -> str:
+        """The text itself."""
+        return text
+
     def lookup_symbols(self, symbols: str) -> Ids:
         """The same as ``lookup``."""
         return self.lookup(symbols)
@@ -266,6 +273,10 @@ class ByteTokenizer:
     def symbols(self, ids: Ids | list[int]) -> str:
         """One character of Latin-1 per byte."""
         return self.decode_bytes(ids).decode("latin-1")
+
+    def text_symbols(self, text: str) -> str:
+        """One character of Latin-1 per byte of the text as UTF-8."""
+        return self.symbols(self.lookup(text))
 
     def lookup_symbols(self, symbols: str) -> Ids:
         """The bytes (bytes,) of a str of Latin-1 characters."""

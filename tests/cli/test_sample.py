@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.cli.output import show_controls
+from charrnn.cli.output import counted, show_controls
 from charrnn.config import CorpusConfig
 from charrnn.model.file import ModelFile
 from charrnn.text.corpus import read_corpus
@@ -90,7 +90,7 @@ def test_an_unknown_character_is_named(charrnn: Charrnn, model_path: Path) -> No
     assert all(part in line for part in ("ï", "U+00EF", "position 2", "--skip-unknown"))
     skipped = charrnn("sample", "-m", model_path, "-p", "naïve", "--skip-unknown", "-n", 9, "-s", 1)
     assert skipped.status == 0
-    assert "1 characters that the model never saw were left out" in skipped.err
+    assert "prompt: 1 character not in the vocabulary, left out" in skipped.err
     plain = charrnn("sample", "-m", model_path, "-p", "nave", "-n", 9, *QUICK)
     assert skipped.out.removeprefix("naïve") == plain.out.removeprefix("nave")
 
@@ -322,7 +322,7 @@ def test_copied_reports_the_longest_run(charrnn: Charrnn, write_model: ModelWrit
     text = result.out
     runs = [text[i:j] for i in range(100) for j in range(i + 1, min(i + 30, 100) + 1)]
     longest = max((run for run in runs if run in source), key=len)
-    assert result.err == f"copied {len(longest)} characters: {longest!r}\n"
+    assert result.err == f"copied {counted(len(longest), 'character')}: {longest!r}\n"
     assert len(result.out) == 100
 
 

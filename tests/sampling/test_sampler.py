@@ -128,12 +128,12 @@ def chi_square(counts: Floats, expected: Floats) -> float:
 
 LOGITS = np.array([2.0, 1.5, 1.0, 0.0, -0.5, -1.0, -2.0, 1.2], np.float32)
 CONFIGS = [
-    SamplingConfig(seed=1),
+    SamplingConfig(seed=1, temperature=1.0),
     SamplingConfig(seed=2, temperature=0.5),
     SamplingConfig(seed=3, temperature=3.0),
-    SamplingConfig(seed=4, top_k=3),
+    SamplingConfig(seed=4, top_k=3, temperature=1.0),
     SamplingConfig(seed=5, top_p=0.8, temperature=1.5),
-    SamplingConfig(seed=6, min_p=0.2),
+    SamplingConfig(seed=6, min_p=0.2, temperature=1.0),
     SamplingConfig(seed=7, top_k=6, top_p=0.9, min_p=0.05, temperature=0.9),
 ]
 

@@ -7,6 +7,7 @@ import itertools
 import math
 import tracemalloc
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,48 @@ from charrnn.config import SamplingConfig
 from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
-from charrnn.sampling.lines import PATIENCE, LineWriting
+from charrnn.sampling.continuation import Continuation, best_continuation
+from charrnn.sampling.lines import MOST_REFUSED_LINES, LineWriter
 from charrnn.sampling.sampler import log_probabilities
-from charrnn.sampling.writer import Author, Choice, Writing, best_writing, encode_prompt, pieces
+from charrnn.sampling.session import Prompt, SamplingSession, TokenChoice, Watch
+from charrnn.sampling.writer import TextStream, pieces
 from charrnn.text.tokenizer import CharTokenizer
 from tests.conftest import ALPHABET, random_model
 
 SMALL = "\nabc"
 
 
-def author(model: ModelFile | None = None, prompt: str = "", source: str = "", **settings: Any) -> Author:
-    """An author of a little model, with seed 1 unless another is given."""
-    config = SamplingConfig(**{"seed": 1, "length": 60} | settings)
-    return Author(model or random_model(), prompt, config, source=source)
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A session with a prompt, and what is written from them."""
+
+    session: SamplingSession
+    prompt: Prompt
+
+    def continuation(self, index: int = 0, watch: Watch | None = None) -> Continuation:
+        """Text ``index``."""
+        return Continuation(self.session, self.prompt, self.session.seed_of(index), watch)
+
+    def lines(self) -> LineWriter:
+        """Lines of the first text."""
+        return LineWriter(self.session, self.prompt, self.session.seed_of(0))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The ids as text."""
+        return self.session.tokenizer.decode(list(ids))
+
+
+def request(model: ModelFile | None = None, prompt: str = "", source: str = "", **settings: Any) -> Request:
+    """A session of a little model at temperature 1, with seed 1 unless another is given."""
+    config = SamplingConfig(**{"seed": 1, "length": 60, "temperature": 1.0} | settings)
+    session = SamplingSession(model or random_model(), config, source=source)
+    return Request(session, session.prompt(prompt))
 
 
 def text(model: ModelFile | None = None, prompt: str = "", index: int = 0, **settings: Any) -> str:
-    """What such an author writes."""
-    who = author(model, prompt, **settings)
-    return who.tokenizer.decode(list(Writing(who, index)))
+    """What such a session writes."""
+    asked = request(model, prompt, **settings)
+    return asked.decode(asked.continuation(index))
 
 
 def small(*, items: bool = False) -> ModelFile:
@@ -44,10 +68,10 @@ def small(*, items: bool = False) -> ModelFile:
     return dataclasses.replace(random_model(vocabulary=SMALL), corpus={"lines": items})
 
 
-def lines_written(who: Author) -> tuple[list[str], LineWriting]:
-    """The lines that an author writes, and the writing that knows whether some are missing."""
-    writing = LineWriting(who)
-    return [who.tokenizer.decode(line.ids) for line in writing], writing
+def lines_written(asked: Request) -> tuple[list[str], LineWriter]:
+    """The lines that are written, and the writer that knows whether some are missing."""
+    writer = asked.lines()
+    return [asked.decode(line.ids) for line in writer], writer
 
 
 @given(st.integers(0, 80), st.integers(0, 2**32), st.sampled_from(["", "Hello", "one\ntwo"]))
@@ -60,8 +84,8 @@ def test_length_and_seed_determine_the_text(length: int, seed: int, prompt: str)
 
 def test_a_longer_text_begins_as_a_shorter_one() -> None:
     """The length asked for changes where a text ends, not what it says; -1 never ends."""
-    endless = Writing(author(length=-1))
-    found = author().tokenizer.decode(list(itertools.islice(endless, 200)))
+    endless = request(length=-1).continuation()
+    found = request().decode(itertools.islice(endless, 200))
     assert found == text(length=200)
     assert found.startswith(text(length=50))
 
@@ -90,7 +114,7 @@ def test_nothing_banned_or_unknown_is_written() -> None:
 def test_banning_all_is_refused() -> None:
     """A ban that leaves nothing to write is a ConfigError."""
     with pytest.raises(ConfigError, match="--ban"):
-        author(small(), ban=SMALL)
+        request(small(), ban=SMALL)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3), st.integers(0, 1000))
@@ -98,9 +122,9 @@ def test_a_text_ends_before_its_first_stop(stops: list[str], seed: int) -> None:
     """A text with stops is the text without them up to where the first of them begins to be complete."""
     model = random_model(vocabulary="ab")
     whole = text(model, length=60, seed=seed)
-    who = author(model, length=60, seed=seed, stop=tuple(stops))
-    writing = Writing(who)
-    found = who.tokenizer.decode(list(writing))
+    asked = request(model, length=60, seed=seed, stop=tuple(stops))
+    writing = asked.continuation()
+    found = asked.decode(writing)
     ends = [whole.index(stop) + len(stop) for stop in stops if stop in whole]
     if not ends:
         assert (found, writing.finish_reason) == (whole, "length")
@@ -114,10 +138,10 @@ def test_a_stop_is_never_begun() -> None:
     model = random_model(vocabulary="ab")
     whole = text(model, length=400, ban="")
     stop = whole[200:212]
-    who = author(model, length=400, stop=(stop,))
+    asked = request(model, length=400, stop=(stop,))
     seen = ""
-    for id in Writing(who):
-        seen += who.tokenizer.decode([id])
+    for id in asked.continuation():
+        seen += asked.decode([id])
         assert not any(seen.endswith(stop[:n]) and whole[len(seen) - n :].startswith(stop) for n in (3, 8))
     assert seen == whole[: whole.index(stop)]
 
@@ -129,9 +153,9 @@ def test_a_stop_that_cannot_be_written_stops_nothing() -> None:
 
 def test_a_choice_tells_what_the_model_thought() -> None:
     """A watcher gets each character's log-probability under the model, whatever the temperature."""
-    model, choices = random_model(), list[Choice]()
-    who = author(model, temperature=0.5, top_k=3, logprobs=2)
-    ids = list(Writing(who, watch=choices.append))
+    model, choices = random_model(), list[TokenChoice]()
+    asked = request(model, temperature=0.5, top_k=3, logprobs=2)
+    ids = list(asked.continuation(watch=choices.append))
     read = np.array([model.tokenizer.start, *ids[:-1]])
     logs = log_probabilities(Engine(model).stream().read(read))
     assert [choice.id for choice in choices] == ids
@@ -141,16 +165,15 @@ def test_a_choice_tells_what_the_model_thought() -> None:
 
 
 def test_best_of_has_the_highest_mean() -> None:
-    """``best_writing`` is the one of its candidates with the greatest log-probability a character."""
-    who = author(best_of=5, length=20)
+    """``best_continuation`` is the one of its candidates with the greatest log-probability a character."""
+    asked = request(best_of=5, length=20)
     means = {}
-    for index in range(5, 10):
-        choices: list[Choice] = []
-        ids = tuple(Writing(who, index, choices.append))
+    for seed in range(6, 11):
+        choices: list[TokenChoice] = []
+        ids = tuple(Continuation(asked.session, asked.prompt, seed, choices.append))
         means[ids] = math.fsum(choice.logprob for choice in choices) / 20
-    found, choices, reason = best_writing(who, 1)
-    assert tuple(found) == max(means, key=lambda ids: means[ids])
-    assert [choice.id for choice in choices] == found
+    found, reason = best_continuation(asked.session, asked.prompt, asked.session.seed_of(1))
+    assert tuple(choice.id for choice in found) == max(means, key=lambda ids: means[ids])
     assert reason == "length"
 
 
@@ -158,19 +181,19 @@ def test_best_of_has_the_highest_mean() -> None:
 @pytest.mark.parametrize("count", [0, 1, 100])
 def test_lines_are_counted_and_whole(items: bool, count: int) -> None:
     """``lines`` N gives N lines that each end, none with a newline inside, the same for the same seed."""
-    who = author(small(items=items), lines=count, length=200)
-    writing = LineWriting(who)
+    asked = request(small(items=items), lines=count, length=200)
+    writing = asked.lines()
     found = list(writing)
     assert len(found) == count
     assert writing.shortfall is None
-    assert all(line.ended and who.newline not in line.ids for line in found)
-    assert found == list(LineWriting(who))
+    assert all(line.ended and asked.session.newline not in line.ids for line in found)
+    assert found == list(asked.lines())
 
 
 def test_items_written_together_have_the_distribution_of_items_alone() -> None:
     """Side by side, short items are no more frequent than the model says: what ends first comes not first."""
     model = small(items=True)
-    found, _ = lines_written(author(model, lines=4000, length=500))
+    found, _ = lines_written(request(model, lines=4000, length=500))
     lengths = Counter(min(len(line), 3) for line in found)
     # The chance that an item has no character is that of the newline after the start symbol.
     logs = log_probabilities(Engine(model).stream().step(model.tokenizer.start))
@@ -182,8 +205,8 @@ def test_items_written_together_have_the_distribution_of_items_alone() -> None:
 def test_distinct_lines_differ(items: bool) -> None:
     """With ``distinct`` no line comes twice, where without it some do."""
     model = small(items=items)
-    repeated, _ = lines_written(author(model, lines=150))
-    found, writing = lines_written(author(model, lines=150, distinct=True))
+    repeated, _ = lines_written(request(model, lines=150))
+    found, writing = lines_written(request(model, lines=150, distinct=True))
     assert len(set(repeated)) < 150
     assert len(set(found)) == len(found) == 150
     assert writing.shortfall is None
@@ -195,8 +218,8 @@ def test_novel_lines_are_not_in_the_text(items: bool) -> None:
     model = small(items=items)
     source = "\n".join(["", "a", "b", "c", "ab", "ca"])
     known = set(source.split("\n"))
-    assert known & set(lines_written(author(model, lines=50))[0])
-    found, _ = lines_written(author(model, source=source, lines=50, novel=True))
+    assert known & set(lines_written(request(model, lines=50))[0])
+    found, _ = lines_written(request(model, source=source, lines=50, novel=True))
     assert len(found) == 50
     assert not known & set(found)
 
@@ -205,10 +228,10 @@ def test_novel_lines_are_not_in_the_text(items: bool) -> None:
 def test_a_shortfall_is_explained(items: bool) -> None:
     """Where too few distinct lines can be written, the writing ends and says why, in numbers."""
     model = small(items=items)
-    found, writing = lines_written(author(model, lines=500, distinct=True, length=2, ban="c"))
+    found, writing = lines_written(request(model, lines=500, distinct=True, length=2, ban="c"))
     assert 3 <= len(found) < 20
     assert writing.shortfall is not None
-    assert f"wrote {len(found)} of 500 lines: the last {PATIENCE:,} lines tried" in writing.shortfall
+    assert f"wrote {len(found)} of 500 lines: the last {MOST_REFUSED_LINES:,} lines" in writing.shortfall
     assert "written before" in writing.shortfall
 
 
@@ -216,9 +239,9 @@ def test_a_shortfall_is_explained(items: bool) -> None:
 @pytest.mark.parametrize("length", [0, 1, 57, 300])
 def test_refusing_lines_keeps_the_length(settings: dict[str, Any], length: int) -> None:
     """Without ``lines``, novel and distinct texts have exactly the length asked for, whole lines obeying."""
-    who = author(random_model(vocabulary=SMALL + "defgh"), source="a\nb\nab", length=length, **settings)
-    writing = LineWriting(who)
-    written = "".join(who.tokenizer.decode(line.ids) + "\n" * line.ended for line in writing)
+    asked = request(random_model(vocabulary=SMALL + "defgh"), source="a\nb\nab", length=length, **settings)
+    writing = asked.lines()
+    written = "".join(asked.decode(line.ids) + "\n" * line.ended for line in writing)
     assert len(written) == length
     found = [line for line in written.split("\n") if line]
     assert len(found) == len(set(found)) or "novel" in settings
@@ -234,12 +257,12 @@ def test_novel_spans_keep_runs_out(items: bool) -> None:
     lines: dict[str, Any] = {"lines": 20, "length": 300} if items else {"length": 300}
 
     def written(**settings: Any) -> list[str]:
-        who = author(model, source=source, **lines, **settings)
-        return [line + "\n" for line in lines_written(who)[0]] if items else [text(model, **lines)]
+        asked = request(model, source=source, **lines, **settings)
+        return [line + "\n" for line in lines_written(asked)[0]] if items else [text(model, **lines)]
 
     assert any(run in line for run in runs for line in written())
-    who = author(model, source=source, novel_span=3, **lines)
-    found = lines_written(who)[0] if items else [who.tokenizer.decode(list(Writing(who)))]
+    asked = request(model, source=source, novel_span=3, **lines)
+    found = lines_written(asked)[0] if items else [asked.decode(asked.continuation())]
     assert found
     assert not any(len(run) == 3 and run in line for run in runs for line in found)
 
@@ -247,8 +270,8 @@ def test_novel_spans_keep_runs_out(items: bool) -> None:
 def test_a_text_without_a_way_out_ends() -> None:
     """Where every character would complete a run of the training text, the text ends and says so."""
     model = random_model(vocabulary="ab")
-    who = author(model, source="aaabbbabaabba", novel_span=2)
-    writing = Writing(who)
+    asked = request(model, source="aaabbbabaabba", novel_span=2)
+    writing = asked.continuation()
     assert len(list(writing)) <= 1
     assert writing.finish_reason == "novelty"
 
@@ -256,50 +279,81 @@ def test_a_text_without_a_way_out_ends() -> None:
 def test_lines_begin_with_the_prompt() -> None:
     """What the prompt gave of a line counts when lines are compared: of each item, of a text's first line."""
     model = small(items=True)
-    found, _ = lines_written(author(model, "ab", source="abc\nabb", lines=50, novel=True))
+    found, _ = lines_written(request(model, "ab", source="abc\nabb", lines=50, novel=True))
     assert not {"c", "b"} & set(found)
-    ordinary, _ = lines_written(author(small(), "a\nab", source="abc\nabb\nab", lines=1, novel=True))
+    ordinary, _ = lines_written(request(small(), "a\nab", source="abc\nabb\nab", lines=1, novel=True))
     assert ordinary[0] not in {"c", "b", ""}
 
 
 def test_lines_need_a_newline() -> None:
     """Lines asked of a model that has no newline are refused at once."""
     with pytest.raises(ConfigError, match="no newline"):
-        author(random_model(vocabulary="ab"), lines=1)
+        request(random_model(vocabulary="ab"), lines=1)
 
 
 def test_an_endless_line_is_given_up() -> None:
     """A model that may not write a newline falls short of whole lines instead of running on."""
-    found, writing = lines_written(author(small(), lines=1, ban="\n", length=20))
+    found, writing = lines_written(request(small(), lines=1, ban="\n", length=20))
     assert found == []
     assert "longer than --length" in str(writing.shortfall)
 
 
-def test_what_the_model_never_saw() -> None:
+def test_characters_outside_the_vocabulary() -> None:
     """An unknown character of the prompt is an error, skipped, or the unknown symbol, and counted."""
-    plain, with_unknown = CharTokenizer("abc"), CharTokenizer("abc", unknown=True)
+    plain = request(random_model(vocabulary="abc")).session
+    with_unknown = request(random_model(vocabulary="abc", unknown=True)).session
     with pytest.raises(UnknownCharacterError, match=r"é \(U\+00E9\), at position 1.*--skip-unknown"):
-        encode_prompt("aébé", plain)
-    ids, missing = encode_prompt("aébé", plain, skip=True)
-    assert (ids.tolist(), missing) == ([0, 1], 2)
-    ids, missing = encode_prompt("aébé", with_unknown)
-    assert (ids.tolist(), missing) == ([0, 3, 1, 3], 2)
-    ids, missing = encode_prompt("aébé", with_unknown, skip=True)
-    assert (ids.tolist(), missing) == ([0, 1], 2)
+        plain.prompt("aébé")
+    for session, skip, ids in (
+        (plain, True, [0, 1]),
+        (with_unknown, False, [0, 3, 1, 3]),
+        (with_unknown, True, [0, 1]),
+    ):
+        prompt = session.prompt("aébé", skip_unknown=skip)
+        assert (prompt.ids.tolist(), prompt.unknown) == (ids, 2)
+    byte = request(random_model(vocabulary=None)).session.prompt("é", skip_unknown=True)
+    assert (byte.ids.tolist(), byte.unknown) == ([0xC3, 0xA9], 0)
+
+
+def test_a_seed_that_is_not_given_is_drawn() -> None:
+    """A session without a seed draws one, says which, and that seed repeats its text."""
+    drawn = request(seed=None)
+    assert drawn.session.config.seed is not None
+    assert text(seed=drawn.session.config.seed) == drawn.decode(drawn.continuation())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {}, {"stop": ("a", "bc")}, {"best_of": 3}, {"best_of": 2, "stop": ("ca",)}, {"lines": 9},
+        {"lines": 9, "distinct": True}, {"novel": True}, {"novel_span": 4}, {"distinct": True},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("items", [False, True])
+def test_looking_at_choices_changes_no_text(settings: dict[str, Any], items: bool) -> None:
+    """The ids with their probabilities are the ids without them, each under the model's distribution."""
+    if items and "lines" in settings:
+        settings = settings | {"repetition_penalty": 1.1}  # otherwise many are written in lockstep
+    asked = request(small(items=items), source="a\nb\nab\ncab", logprobs=4, **settings)
+    choices = list(TextStream(asked.session, asked.prompt, 1).choices())
+    assert [choice.id for choice in choices] == list(TextStream(asked.session, asked.prompt, 1))
+    for choice in choices:
+        assert math.fsum(math.exp(logprob) for _, logprob in choice.top) == pytest.approx(1)
+        assert (choice.id, choice.logprob) in choice.top
 
 
 @given(st.lists(st.integers(0, len(ALPHABET) - 1)))
 def test_pieces_are_the_whole(ids: list[int]) -> None:
     """Pieces joined are the text, and the first character comes alone, at once."""
     tokenizer = CharTokenizer("".join(sorted(ALPHABET)))
-    found = list(pieces(ids, lambda held: tokenizer.decode_bytes(list(held))))
+    found = list(pieces(ids, tokenizer.decode_bytes))
     assert b"".join(found) == tokenizer.decode_bytes(ids)
     assert not ids or found[0] == tokenizer.decode_bytes(ids[:1])
 
 
 def test_endless_text_needs_no_more_memory() -> None:
     """What one step of a stream allocates is freed by the next: 3,000 steps grow nothing."""
-    ids = iter(Writing(author(length=-1)))
+    ids = iter(request(length=-1).continuation())
     for _ in range(100):
         next(ids)
     tracemalloc.start()
@@ -317,5 +371,5 @@ def test_the_torch_engine_writes_the_same_greedy_text(cell: Any) -> None:
     model = random_model(cell, vocabulary=SMALL + "def")
     assert text(model, "ab", temperature=0, device="auto") == text(model, "ab", temperature=0)
     settings: dict[str, Any] = {"novel": True, "seed": 3, "top_k": 2, "source": "a\nb\nfd"}
-    ours, theirs = (lines_written(author(model, device=device, **settings))[0] for device in ("cpu", "auto"))
+    ours, theirs = (lines_written(request(model, device=device, **settings))[0] for device in ("cpu", "auto"))
     assert ours == theirs
