@@ -1,0 +1,112 @@
+"""One step of training as an object."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.model.device import choose_machine
+from charrnn.model.file import Tensors
+from charrnn.model.network import parameters_by_name
+from charrnn.text.corpus import read_corpus
+from charrnn.training.step import TrainingStep, build_step
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    """The path of a regular text."""
+    path = tmp_path / "text.txt"
+    path.write_text("abcacb\n" * 300)
+    return str(path)
+
+
+def make_step(text: str, seed: int = 3) -> TrainingStep:
+    """A step of a small network with dropout, in float32 on the CPU."""
+    config = TrainingConfig(seed=seed, batch_size=4, seq_length=14)
+    corpus = read_corpus([text], CorpusConfig())
+    return build_step(
+        corpus, ModelConfig("lstm", 2, 12, 6, dropout=0.2), config, choose_machine("cpu", "fp32")
+    )
+
+
+def in_bytes(tensors: Tensors) -> dict[str, bytes]:
+    """The arrays' bytes by name, so that they compare to the bit."""
+    return {name: array.tobytes() for name, array in tensors.items()}
+
+
+def test_a_step_is_as_large_as_its_batches(text: str) -> None:
+    """A step learns batch times time characters, and an epoch's steps read the text but for a remainder."""
+    step = make_step(text)
+    assert step.window == step.batches.batch * step.batches.time == 4 * 14
+    assert 0 <= 1890 - step.window * step.steps_per_epoch < 2 * step.window  # nine tenths of 2100
+
+
+def test_the_seed_decides_every_step(text: str) -> None:
+    """The same seed gives the same weights after three steps, another seed others."""
+    outcomes = []
+    for seed in (3, 3, 4):
+        step = make_step(text, seed)
+        for number in range(3):
+            step(number, rate=1.0)
+        outcomes.append(in_bytes(step.capture()))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0]["weights.output.bias"] != outcomes[2]["weights.output.bias"]
+
+
+def test_restored_it_goes_on_to_the_bit(text: str) -> None:
+    """A new step that takes over what another captured makes the same further steps."""
+    first = make_step(text)
+    for number in range(5):
+        first(number, rate=0.5)
+    captured = first.capture()
+    for number in range(5, 9):
+        first(number, rate=0.5)
+    expected = in_bytes(first.capture())
+    other = make_step(text)
+    other(0, rate=1.0)
+    other.restore(captured)
+    assert in_bytes(other.capture()) == in_bytes(captured)
+    for number in range(5, 9):
+        other(number, rate=0.5)
+    assert in_bytes(other.capture()) == expected
+
+
+def test_at_rate_zero_no_weight_moves(text: str) -> None:
+    """The rate is a share of the peak rates: with 0, a step computes a loss and changes no weight."""
+    step = make_step(text)
+    before = in_bytes(step.capture())
+    step(0, rate=0.0)
+    after = in_bytes(step.capture())
+    assert float(step.loss) == pytest.approx(math.log(4), abs=0.5)  # a, b, c and the newline, not yet learnt
+    assert {n: b for n, b in after.items() if n.startswith("weights.")} == {
+        n: b for n, b in before.items() if n.startswith("weights.")
+    }
+
+
+def test_a_loss_that_is_not_finite_reaches_no_weight(text: str) -> None:
+    """With a spoilt weight the loss is NaN: the other weights stay, and the hidden state begins anew."""
+    step = make_step(text)
+    step(0, rate=1.0)
+    with torch.no_grad():
+        parameters_by_name(step.model)["output.bias"][0] = math.nan
+    before = in_bytes(step.capture())
+    step(1, rate=1.0)
+    after = in_bytes(step.capture())
+    assert math.isnan(step.loss)
+    assert step.hidden is None
+    changed = {name for name in before if after.get(name) != before[name]}
+    assert changed == {"random.cpu", "gradient_norm", *(n for n in before if n.startswith("hidden."))}
+
+
+@pytest.mark.parametrize("name", ["weights.output.bias", "gradient_norm", "random.cpu"])
+def test_a_missing_tensor_is_an_error(text: str, name: str) -> None:
+    """Restoring without a tensor that is needed raises a KeyError with its name."""
+    step = make_step(text)
+    tensors = step.capture()
+    del tensors[name]
+    with pytest.raises(KeyError, match=name):
+        step.restore(tensors)
