@@ -30,10 +30,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.report import machine, median_ratio, table
-from charrnn.config import CorpusConfig, ModelConfig, Size, TrainingConfig
+from charrnn.config import SIZES, CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine, choose_machine
 from charrnn.text.corpus import read_corpus
-from charrnn.training.choices import SIZES
 from charrnn.training.trainer import Trainer
 
 PLAIN, BY_CHARACTER = "plain nn.LSTM loop (fp32)", "nn.LSTM once a character (fp32)"
@@ -137,7 +136,7 @@ def shares(trainer: Trainer, steps: int) -> str:
 
 
 @functools.lru_cache
-def make_trainer(text: str, size: Size, where: Machine) -> Trainer:
+def make_trainer(text: str, size: str, where: Machine) -> Trainer:
     """A trainer which writes nothing."""
     corpus = read_corpus([text], CorpusConfig())
     trainer = Trainer(corpus, SIZES[size], TrainingConfig(seed=1), where, Path(os.devnull))
@@ -146,7 +145,7 @@ def make_trainer(text: str, size: Size, where: Machine) -> Trainer:
 
 
 @functools.lru_cache
-def make_step(name: str, text: str, size: Size) -> Step:
+def make_step(name: str, text: str, size: str) -> Step:
     """A contestant's step; ours alone asks for the machine, as a tutorial takes it as it is."""
     if name.startswith("charrnn"):
         return make_trainer(text, size, choose_machine("auto", "auto")).train_step
@@ -154,14 +153,14 @@ def make_step(name: str, text: str, size: Size) -> Step:
     return plain_step(trainer, by_character=name == BY_CHARACTER)
 
 
-def run_for(seconds: float, name: str, text: str, size: Size) -> float:
+def run_for(seconds: float, name: str, text: str, size: str) -> float:
     """A contestant's steps a second, after one to warm up."""
     step = make_step(name, text, size)
     step()
     return steps_per_second(step, seconds)
 
 
-def shares_of_ours(text: str, size: Size) -> tuple[str, str, int]:
+def shares_of_ours(text: str, size: str) -> tuple[str, str, int]:
     """The table of shares, a heading that says on what it was measured, and the characters of a step."""
     trainer = make_trainer(text, size, choose_machine("auto", "auto"))
     streams, model = trainer.streams, trainer.model.config

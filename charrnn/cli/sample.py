@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import model_option, quiet_option, setting
-from charrnn.config import Device, SamplingConfig, draw_seed, help_of
+from charrnn.cli.options import config_option, model_option, quiet_option
+from charrnn.config import SamplingConfig, draw_seed
 
 if TYPE_CHECKING:
     from charrnn.sampling.writer import Author
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 @click.option("-f", "--file", "prompt_file", help="Continue this file's text; - is stdin.")
 @click.option("--escape", is_flag=True, help="Read \\n, \\t, \\e ... in -p, --stop, --ban and --separator.")
 @click.option("--skip-unknown", is_flag=True, help="Leave out of the prompt what the model never saw.")
-@setting(SamplingConfig, "length", "-n", "--length")
-@setting(SamplingConfig, "temperature", "--temperature", "--temp")
-@setting(SamplingConfig, "top_k")
-@setting(SamplingConfig, "top_p")
-@setting(SamplingConfig, "min_p")
-@setting(SamplingConfig, "repetition_penalty")
-@setting(SamplingConfig, "repetition_window")
-@setting(SamplingConfig, "ban", "--ban")
-@setting(SamplingConfig, "best_of")
-@setting(SamplingConfig, "seed", "-s", "--seed", type=int)
-@click.option("--stop", multiple=True, help=help_of(SamplingConfig, "stop"))
-@setting(SamplingConfig, "num_samples")
-@setting(SamplingConfig, "separator", shown="a line of four dashes")
-@setting(SamplingConfig, "lines", type=int)
-@setting(SamplingConfig, "distinct")
-@setting(SamplingConfig, "novel")
-@setting(SamplingConfig, "novel_span", type=int)
+@config_option(SamplingConfig, "length", "-n", "--length")
+@config_option(SamplingConfig, "temperature", "--temperature", "--temp")
+@config_option(SamplingConfig, "top_k")
+@config_option(SamplingConfig, "top_p")
+@config_option(SamplingConfig, "min_p")
+@config_option(SamplingConfig, "repetition_penalty")
+@config_option(SamplingConfig, "repetition_window")
+@config_option(SamplingConfig, "ban", "--ban")
+@config_option(SamplingConfig, "best_of")
+@config_option(SamplingConfig, "seed", "-s", "--seed")
+@config_option(SamplingConfig, "stop")
+@config_option(SamplingConfig, "num_samples")
+@config_option(SamplingConfig, "separator")
+@config_option(SamplingConfig, "lines")
+@config_option(SamplingConfig, "distinct")
+@config_option(SamplingConfig, "novel")
+@config_option(SamplingConfig, "novel_span")
 @click.option(
     "--against", multiple=True, metavar="FILE", help="The text to be novel against, if not the learnt one."
 )
 @click.option("--copied", is_flag=True, help="Report on stderr the longest span copied from that text.")
 @click.option("--display-prompt/--no-display-prompt", default=True, help="Print the prompt before the text.")
 @click.option("--json", "as_json", is_flag=True, help="Write an object a text: text, finish_reason, seed.")
-@setting(SamplingConfig, "logprobs", type=int)
+@config_option(SamplingConfig, "logprobs")
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
     help="Shade characters by how surprising they were.",
 )  # fmt: skip
 @click.option("-i", "--interactive", is_flag=True, help="Write together, a beginning at a time.")
-@setting(SamplingConfig, "device", type=Device)
+@config_option(SamplingConfig, "device")
 @quiet_option
 def sample(
     *,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from charrnn.config import ModelConfig, Precision, TrainingConfig, from_mapping
-from charrnn.errors import ModelFileError, RunError
+from charrnn.errors import ConfigError, ModelFileError, RunError
 from charrnn.files import LOG_FILE, STATE_FILE, write_atomically
 from charrnn.model.file import Tensors, load_state, save_state
 from charrnn.model.network import parameters_by_name
@@ -103,7 +103,7 @@ def load_training(directory: Path) -> SavedTraining:
             progress=from_mapping(Progress, metadata["progress"]),
             finished=metadata["finished"],
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ConfigError) as error:
         raise ModelFileError(f"{path}: its description lacks or garbles {error}") from None
 
 

@@ -71,7 +71,7 @@ class Trainer:
         directory: Path,
     ) -> None:
         assert config.seed is not None
-        self.corpus, self.config = corpus, config.length
+        self.corpus, self.config = corpus, config.with_length()
         self.machine, self.directory = machine, directory
         self._listener: Listener = Listener()
         torch.manual_seed(config.seed)
