@@ -199,7 +199,7 @@ class SamplingConfig(Config):
         expected="0 or more, or -1 for no end",
     )
     temperature: float = setting(
-        1.0,
+        0.8,
         "Lower is more conservative, higher more varied; 0 is greedy, 1 the model's own distribution.",
         at_least=0,
         expected="0 (greedy) or greater; 1 is the model's own distribution",

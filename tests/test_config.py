@@ -246,6 +246,11 @@ def test_shown_defaults_follow_from_the_values() -> None:
         assert str(rate) in shown_default(TrainingConfig, "matrix_lr")
 
 
+def test_the_default_temperature_is_0_8() -> None:
+    """A model writes as many words that its text lacks as the text's own end does: at 0.8, not at 1."""
+    assert SamplingConfig().temperature == 0.8
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_setting_describes_itself(config: type[Any]) -> None:
     """Each field has a sentence of help and a default, which is what the config starts with."""
