@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import machine, table
+from charrnn.config import SIZES
 from charrnn.files import LOG_FILE, MODEL_FILE
 from charrnn.model.file import load_model
-from charrnn.training.choices import SIZES
 
 
 def train(text: str, size: str, time: str, flags: list[str]) -> dict[str, Any]:

@@ -31,10 +31,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.report import machine, median_ratio, table
-from charrnn.config import CorpusConfig, ModelConfig, Size, TrainingConfig
+from charrnn.config import SIZES, CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine, choose_machine, prepare_torch
 from charrnn.text.corpus import read_corpus
-from charrnn.training.choices import SIZES
 from charrnn.training.listener import Listener
 from charrnn.training.step import TrainingStep, build_step
 from charrnn.training.trainer import Interrupted, Trainer
@@ -162,7 +161,7 @@ def shares(trainer: Trainer) -> str:
 
 
 @functools.lru_cache
-def make_step(name: str, text: str, size: Size) -> Step:
+def make_step(name: str, text: str, size: str) -> Step:
     """A contestant's step; ours chooses device and arithmetic, the tutorials' run in float32 on the CPU."""
     corpus = read_corpus([text], CorpusConfig())
     ours = name.startswith("charrnn")
@@ -176,14 +175,14 @@ def make_step(name: str, text: str, size: Size) -> Step:
     return lambda: step(next(steps), rate=0.1)  # of the peak, which wants a warm-up
 
 
-def run_for(seconds: float, name: str, text: str, size: Size) -> float:
+def run_for(seconds: float, name: str, text: str, size: str) -> float:
     """A contestant's steps a second, after one to warm up."""
     step = make_step(name, text, size)
     step()
     return steps_per_second(step, seconds)
 
 
-def shares_of_ours(text: str, size: Size) -> tuple[str, str, int]:
+def shares_of_ours(text: str, size: str) -> tuple[str, str, int]:
     """The table of shares, a heading that says on what it was measured, and the characters of a step."""
     prepare_torch()
     corpus = read_corpus([text], CorpusConfig())

@@ -1,65 +1,54 @@
 """Every setting: its default, its meaning and its range, here and nowhere else.
 
-A field's ``help`` is what the command line shows; a value out of range raises ConfigError with the flag's
-name, so that functions called from Python and commands called from a shell refuse the same things.
+A field's ``help`` is what the command line shows. A value of another type, outside the choices or out of
+range raises ConfigError with the flag's name, so that Python and the shell refuse the same values.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from charrnn.errors import ConfigError
+from charrnn.settings import Config, flag_of, setting
 
 Cell = Literal["lstm", "gru", "rnn"]
 TokenizerKind = Literal["char", "byte"]
 Newlines = Literal["keep", "unix"]
-Size = Literal["auto", "small", "medium", "large"]
+Optimizer = Literal["muon", "adamw"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
+Reset = Literal["auto", "none", "lines"]
+EvaluationPrecision = Literal["fp32", "bf16"]
 
+DEFAULT_TIME = 180.0  # seconds, for training without --time, --epochs and --steps
+MOST_DROPOUT = 0.5  # that is chosen or recommended; a user may ask for more
 
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field that carries its own description."""
-    return dataclasses.field(default=default, metadata={"help": help})
+# Where --matrix-lr is not given: all of Muon's steps are of the same size, AdamW's are not.
+MATRIX_RATES: dict[Optimizer, float] = {"muon": 0.07, "adamw": 3e-3}
 
-
-def _check(flag: str, value: Any, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"{flag} {value}: must be {expected}")
-
-
-def _check_choice(flag: str, value: str, choices: Any) -> None:
-    _check(flag, value, value in get_args(choices), "one of " + ", ".join(get_args(choices)))
-
-
-def _check_fraction(flag: str, value: float) -> None:
-    _check(flag, value, 0 <= value < 1, "at least 0 and less than 1")
-
-
-def _check_positive(flag: str, value: float | None) -> None:
-    _check(flag, value, value is None or 0 < value < math.inf, "greater than 0")
+SEED = {"at_least": 0, "at_most": 2**63 - 1, "expected": "a whole number from 0 to 2^63 - 1"}
 
 
 @dataclasses.dataclass(frozen=True)
-class CorpusConfig:
+class CorpusConfig(Config):
     """How a text becomes ids, and which part of it is held out."""
 
-    tokenizer: TokenizerKind = setting("char", "Learn characters, or bytes of any file at all.")
-    min_count: int = setting(1, "Fold characters rarer than this into one unknown symbol.")
-    encoding: str = setting("utf-8", "How the text's files are encoded.")
-    newlines: Newlines = setting("keep", "Leave line ends as they are, or make them all \\n.")
-    val_fraction: float = setting(0.1, "Hold out this share, at the text's end, for validation.")
-    lines: bool = setting(False, "Learn each line as an item of its own, as for names or titles.")
+    tokenizer: TokenizerKind = setting("char", "Model characters, or bytes, of which any file consists.")
+    min_count: int = setting(
+        1, "Replace characters that occur fewer times than this by one unknown symbol.", at_least=1
+    )
+    encoding: str = setting("utf-8", "Encoding of the text files.")
+    newlines: Newlines = setting("keep", "Keep line endings as they are, or convert all of them to \\n.")
+    val_fraction: float = setting(
+        0.1, "Fraction of the text, at its end, to hold out for validation.", at_least=0, below=1
+    )
+    lines: bool = setting(False, "Learn each line as a separate item, as for names or titles.")
 
     def __post_init__(self) -> None:
-        """Refuses what is out of range, by the flag's name."""
-        _check_choice("--tokenizer", self.tokenizer, TokenizerKind)
-        _check_choice("--newlines", self.newlines, Newlines)
-        _check("--min-count", self.min_count, self.min_count >= 1, "at least 1")
-        _check_fraction("--val-fraction", self.val_fraction)
+        """Checks the fields, and that Python knows the encoding."""
+        super().__post_init__()
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError):
@@ -68,34 +57,32 @@ class CorpusConfig:
             ) from None
 
     def train_size(self, symbols: int) -> int:
-        """How many of a text's symbols train, rounded down; the rest validate."""
+        """How many of a text's symbols are for training, rounded down; the rest is for validation."""
         return int(symbols * (1 - self.val_fraction))
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Config):
     """The network's shape."""
 
-    cell: Cell = setting("lstm", "The recurrent cell.")
-    num_layers: int = setting(2, "How many recurrent layers are stacked.")
-    hidden_size: int = setting(256, "Units in each recurrent layer.")
-    embedding_size: int = setting(
-        64, "Length of a character's vector; where it equals the hidden size, the output shares it."
+    cell: Cell = setting("lstm", "Type of recurrent cell.")
+    num_layers: int = setting(2, "Number of recurrent layers.", at_least=1, at_most=64)
+    hidden_size: int = setting(
+        256, "Units in each recurrent layer.", at_least=1, at_most=65536, shown="by --size"
     )
-    dropout: float = setting(0.1, "Share of units silenced after each layer, anew in every window.")
-
-    def __post_init__(self) -> None:
-        """Refuses what is out of range, by the flag's name."""
-        _check_choice("--cell", self.cell, Cell)
-        _check("--num-layers", self.num_layers, 1 <= self.num_layers <= 64, "from 1 to 64")
-        _check("--hidden-size", self.hidden_size, 1 <= self.hidden_size <= 65536, "from 1 to 65536")
-        _check(
-            "--embedding-size",
-            self.embedding_size,
-            1 <= self.embedding_size <= 65536,
-            "from 1 to 65536",
-        )
-        _check_fraction("--dropout", self.dropout)
+    embedding_size: int = setting(
+        64,
+        "Size of a character's embedding; if it equals the hidden size, the output layer shares its weights.",
+        at_least=1,
+        at_most=65536,
+    )
+    dropout: float = setting(
+        0.1,
+        "Dropout probability after each layer; one mask per window.",
+        at_least=0,
+        below=1,
+        shown=f"0 to {MOST_DROPOUT:g}, more for short texts and many passes",
+    )
 
     @property
     def tied(self) -> bool:
@@ -108,104 +95,167 @@ class ModelConfig:
         return {"lstm": 4, "gru": 3, "rnn": 1}[self.cell]
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig:
-    """How long, how fast and on what."""
+# What --size stands for, smallest first.
+SIZES = {
+    "small": ModelConfig(hidden_size=128),
+    "medium": ModelConfig(),
+    "large": ModelConfig(hidden_size=384),
+}
 
-    time: float | None = setting(None, "Train for this long, e.g. 90s, 3m, 1h30m.")
-    epochs: float | None = setting(None, "Train for this many passes over the text.")
-    steps: int | None = setting(None, "Train for this many steps of the optimizer.")
-    size: Size = setting("auto", "How large a model; auto suits it to the text and the time.")
-    lr: float = setting(0.012, "Peak learning rate of embedding, output and biases.")
-    matrix_lr: float | None = setting(None, "Peak learning rate of the layers' matrices.")
-    optimizer: Literal["muon", "adamw"] = setting("muon", "What moves the layers' matrices.")
-    batch_size: int = setting(32, "Streams of text read side by side.")
-    seq_length: int = setting(64, "Characters back-propagated through in a step.")
-    clip: float = setting(1.0, "Largest global norm of the gradient; more is scaled down.")
-    weight_decay: float = setting(0.05, "Decoupled weight decay of matrices.")
-    warmup: float = setting(0.02, "Share of the training in which the rate rises from 0.")
-    floor: float = setting(0.02, "Share of the peak rate that is left at the end.")
-    patience: int = setting(12, "Stop after so many evaluations without a better one; 0: never.")
-    seed: int | None = setting(None, "Makes a run repeatable; drawn and shown if not given.")
-    device: Device = setting("auto", "Where to compute.")
-    precision: Precision = setting("auto", "Arithmetic of training; auto picks what pays.")
-    threads: int | None = setting(None, "Processor threads; as many as there are cores if not given.")
-    eval_every: int | None = setting(None, "Steps between validations; planned if not given.")
-    save_every: float = setting(60.0, "Seconds between saves of the state that --resume needs.")
-    sample_every: float | None = setting(None, "Show what the model writes, this often, e.g. 30s.")
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(Config):
+    """How long, how fast and on what device to train."""
+
+    time: float | None = setting(
+        None, "Train for this long, e.g. 90s, 3m, 1h30m.", above=0, shown=DEFAULT_TIME
+    )
+    epochs: float | None = setting(None, "Train for this many passes over the training text.", above=0)
+    steps: int | None = setting(None, "Train for this many optimizer steps.", above=0)
+    size: str = setting(
+        "auto", "Size of the model; auto chooses it from the text and the time.", choices=("auto", *SIZES)
+    )
+    lr: float = setting(0.012, "Peak learning rate of embeddings, output layer and biases.", above=0)
+    matrix_lr: float | None = setting(
+        None,
+        "Peak learning rate of the recurrent layers' weight matrices.",
+        above=0,
+        shown="{muon}; {adamw} with --optimizer adamw".format(**MATRIX_RATES),
+    )
+    optimizer: Optimizer = setting("muon", "Optimizer of the recurrent layers' weight matrices.")
+    batch_size: int = setting(
+        32,
+        "Number of sequences trained on in parallel.",
+        above=0,
+        shown="{default}, fewer where the text is short for the time",
+    )
+    seq_length: int = setting(64, "Characters of a sequence that a step back-propagates through.", at_least=2)
+    clip: float = setting(
+        1.0, "Largest global norm of the gradient; larger gradients are scaled down to it.", above=0
+    )
+    weight_decay: float = setting(0.05, "Decoupled weight decay of the weight matrices.", at_least=0)
+    warmup: float = setting(
+        0.02, "Fraction of the training in which the learning rate rises from 0.", at_least=0, below=1
+    )
+    floor: float = setting(
+        0.02, "Learning rate at the end, as a fraction of the peak.", at_least=0, at_most=1
+    )
+    patience: int = setting(
+        12,
+        "Stop after this many evaluations without improvement; 0: never.",
+        at_least=0,
+        expected="0 (never) or greater",
+    )
+    seed: int | None = setting(
+        None,
+        "Random seed, which makes a run repeatable; drawn and printed if not given.",
+        **SEED,
+    )
+    device: Device = setting("auto", "Device to train on.")
+    precision: Precision = setting("auto", "Arithmetic of training; auto chooses bf16 where it is faster.")
+    threads: int | None = setting(None, "Number of CPU threads.", above=0, shown="one per core")
+    eval_every: int | None = setting(
+        None, "Optimizer steps between evaluations.", above=0, shown="by the length of the training"
+    )
+    save_every: float = setting(
+        60.0, "Time between saves of the training state that --resume needs.", above=0
+    )
+    sample_every: float | None = setting(
+        None, "Print a sample of the model's text this often, e.g. 30s.", above=0
+    )
 
     def __post_init__(self) -> None:
-        """Refuses what is out of range, by the flag's name."""
-        given = [f"--{n}" for n in ("time", "epochs", "steps") if getattr(self, n) is not None]
+        """Checks the fields, and that at most one length of training is given."""
+        super().__post_init__()
+        given = [flag_of(name) for name in ("time", "epochs", "steps") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} are different lengths of training; give one")
-        for name in ("time", "epochs", "steps", "matrix_lr", "threads", "eval_every", "sample_every"):
-            _check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
-        for name in ("lr", "batch_size", "clip", "save_every"):
-            _check_positive(f"--{name.replace('_', '-')}", getattr(self, name))
-        _check("--seq-length", self.seq_length, self.seq_length >= 2, "at least 2")
-        _check("--patience", self.patience, self.patience >= 0, "0 (never) or greater")
-        _check("--weight-decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
-        _check_fraction("--warmup", self.warmup)
-        _check_choice("--size", self.size, Size)
-        _check_choice("--device", self.device, Device)
-        _check_choice("--precision", self.precision, Precision)
-        _check_seed(self.seed)
 
     @property
     def matrix_rate(self) -> float:
         """The peak learning rate of the layers' matrices: the optimizer's own where none was given."""
         return self.matrix_lr or MATRIX_RATES[self.optimizer]
 
-    @property
-    def length(self) -> TrainingConfig:
-        """The same settings with a length: DEFAULT_TIME where none was given."""
+    def with_length(self) -> TrainingConfig:
+        """The same settings, with DEFAULT_TIME if they have no time, epochs or steps."""
         if self.time is None and self.epochs is None and self.steps is None:
             return dataclasses.replace(self, time=DEFAULT_TIME)
         return self
 
 
-DEFAULT_TIME = 180.0
-
-# Where --matrix-lr is not given: Muon's steps are of one size, AdamW's are not.
-MATRIX_RATES = {"muon": 0.07, "adamw": 3e-3}
-
 # Settings of training that its outcome does not depend on: they may change on resuming, and a model file
-# does not name them.
+# does not record them.
 CADENCE = frozenset({"threads", "save_every", "sample_every"})
 
 
-def _check_seed(seed: int | None) -> None:
-    _check("--seed", seed, seed is None or 0 <= seed < 2**63, "a whole number from 0 to 2^63 - 1")
-
-
 @dataclasses.dataclass(frozen=True)
-class SamplingConfig:
+class SamplingConfig(Config):
     """How the next character is chosen, and how many."""
 
-    length: int = setting(1000, "How many characters to generate; -1 for no end.")
-    temperature: float = setting(1.0, "Below 1 bolder about likely characters, above 1 wilder; 0: greedy.")
-    top_k: int = setting(0, "Choose among the K most probable characters only; 0: all.")
-    top_p: float = setting(1.0, "Choose among the most probable that together reach P.")
-    min_p: float = setting(0.0, "Leave out what is less probable than P times the most probable.")
-    repetition_penalty: float = setting(1.0, "Above 1: make recent characters less probable.")
-    repetition_window: int = setting(64, "How many recent characters --repetition-penalty looks at.")
-    ban: str = setting("", "Never write any of these characters.")
-    best_of: int = setting(1, "Write N texts and show the one most probable per character.")
-    stop: tuple[str, ...] = setting((), "End before this text, which is not shown; repeatable.")
-    num_samples: int = setting(1, "How many texts to write.")
-    separator: str = setting("\n----\n", "What stands between several texts.")
-    lines: int | None = setting(None, "Write N whole lines, none longer than --length.")
-    distinct: bool = setting(False, "Write no line twice.")
-    novel: bool = setting(False, "Write no line that stands in the training text.")
-    novel_span: int | None = setting(None, "Write no run of K characters that stands there either.")
-    logprobs: int = setting(0, "With --json: natural-log probabilities, and of the K most probable.")
-    device: Device = setting("cpu", "Where to compute; only cpu does without torch.")
-    seed: int | None = setting(None, "Makes the text repeatable; drawn and shown if not given.")
+    length: int = setting(
+        1000,
+        "Number of characters to generate; -1: endless.",
+        at_least=-1,
+        expected="0 or more, or -1 for no end",
+    )
+    temperature: float = setting(
+        0.8,
+        "Lower is more conservative, higher more varied; 0 is greedy, 1 the model's own distribution.",
+        at_least=0,
+        expected="0 (greedy) or greater; 1 is the model's own distribution",
+    )
+    top_k: int = setting(
+        0,
+        "Sample from the K most probable characters only; 0: all.",
+        at_least=0,
+        expected="0 (all) or greater",
+    )
+    top_p: float = setting(
+        1.0,
+        "Sample from the fewest most probable characters that add up to a probability of P.",
+        above=0,
+        at_most=1,
+    )
+    min_p: float = setting(
+        0.0, "Exclude characters less than P times as probable as the most probable.", at_least=0, at_most=1
+    )
+    repetition_penalty: float = setting(
+        1.0, "Above 1, recent characters become less probable.", at_least=1, expected="1 (none) or greater"
+    )
+    repetition_window: int = setting(
+        64, "Number of recent characters that --repetition-penalty applies to.", at_least=1
+    )
+    ban: str = setting("", "Never generate any of these characters.")
+    best_of: int = setting(
+        1, "Generate N texts and print the one that is most probable per character.", at_least=1
+    )
+    stop: tuple[str, ...] = setting((), "Stop before this text, which is not printed; repeatable.")
+    num_samples: int = setting(1, "Number of texts to generate.", at_least=1)
+    separator: str = setting("\n----\n", "Printed between texts.")
+    lines: int | None = setting(
+        None, "Generate N whole lines, none longer than --length.", at_least=0, expected="0 or more"
+    )
+    distinct: bool = setting(False, "Generate no line twice.")
+    novel: bool = setting(False, "Generate no line that is in the training text.")
+    novel_span: int | None = setting(
+        None, "Generate no run of K characters that is in the training text.", at_least=2
+    )
+    logprobs: int = setting(
+        0,
+        "With --json, add natural-log probabilities, and those of the K most probable; 0: none.",
+        at_least=0,
+        expected="0 or more",
+    )
+    device: Device = setting("cpu", "Device to sample on; only cpu does without torch.")
+    seed: int | None = setting(
+        None,
+        "Random seed, which makes the text repeatable; drawn and printed if not given.",
+        **SEED,
+    )
 
     def __post_init__(self) -> None:
-        """Refuses what is out of range, by the flag's name."""
-        self._check_numbers()
+        """Checks the fields, and that they do not contradict each other."""
+        super().__post_init__()
         if "" in self.stop:
             raise ConfigError("--stop '': an empty text stands everywhere; give at least one character")
         if self.best_of > 1 and (self.lines is not None or self.length < 0):
@@ -222,57 +272,27 @@ class SamplingConfig:
         if picky and self.best_of > 1:
             raise ConfigError("--best-of does not go with --distinct, --novel or --novel-span; leave one out")
 
-    def _check_numbers(self) -> None:
-        _check("--length", self.length, self.length >= -1, "0 or more, or -1 for no end")
-        _check(
-            "--temperature", self.temperature, 0 <= self.temperature < math.inf,
-            "0 (greedy) or greater; 1 samples as the model believes",
-        )  # fmt: skip
-        _check("--top-k", self.top_k, self.top_k >= 0, "0 (all) or greater")
-        _check("--top-p", self.top_p, 0 < self.top_p <= 1, "greater than 0 and at most 1")
-        _check("--min-p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
-        _check(
-            "--repetition-penalty", self.repetition_penalty, 1 <= self.repetition_penalty < math.inf,
-            "1 (none) or greater",
-        )  # fmt: skip
-        for name in ("repetition_window", "best_of", "num_samples"):
-            _check(f"--{name.replace('_', '-')}", getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        _check("--lines", self.lines, self.lines is None or self.lines >= 0, "0 or more")
-        _check("--novel-span", self.novel_span, self.novel_span is None or self.novel_span >= 2, "at least 2")
-        _check("--logprobs", self.logprobs, self.logprobs >= 0, "0 or more")
-        _check_choice("--device", self.device, Device)
-        _check_seed(self.seed)
-
-
-Reset = Literal["auto", "none", "lines"]
-EvaluationPrecision = Literal["fp32", "bf16"]
-
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Config):
     """How a text is scored."""
 
     reset: Reset = setting(
-        "auto", "Carry the state on, or begin anew at each line; auto: as the model was trained."
+        "auto", "Whether to reset the hidden state at each line; auto: as the model was trained."
     )
     streams: int | None = setting(
-        None, "Sections of a long text read side by side; 1 is exact, chosen by length if not given."
+        None,
+        "Sections of a long text to score in parallel; 1 is exact.",
+        at_least=1,
+        shown="by the text's length",
     )
     precision: EvaluationPrecision = setting("fp32", "Arithmetic of scoring; bf16 is faster on long texts.")
-    device: Device = setting("auto", "Where to compute long texts.")
-    dynamic_lr: float = setting(1e-4, "Learning rate of dynamic evaluation.")
-    dynamic_decay: float = setting(0.001, "Pull of dynamic evaluation back to the trained weights.")
-    dynamic_segment: int = setting(20, "Characters that dynamic evaluation reads between updates.")
-
-    def __post_init__(self) -> None:
-        """Refuses what is out of range, by the flag's name."""
-        _check_choice("--reset", self.reset, Reset)
-        _check("--streams", self.streams, self.streams is None or self.streams >= 1, "at least 1")
-        _check_choice("--precision", self.precision, EvaluationPrecision)
-        _check_choice("--device", self.device, Device)
-        _check_positive("--dynamic-lr", self.dynamic_lr)
-        _check_fraction("--dynamic-decay", self.dynamic_decay)
-        _check("--dynamic-segment", self.dynamic_segment, self.dynamic_segment >= 1, "at least 1")
+    device: Device = setting("auto", "Device to score long texts on.")
+    dynamic_lr: float = setting(1e-4, "Learning rate of dynamic evaluation.", above=0)
+    dynamic_decay: float = setting(
+        0.001, "Decay of dynamic evaluation towards the trained weights.", at_least=0, below=1
+    )
+    dynamic_segment: int = setting(20, "Characters between updates of dynamic evaluation.", at_least=1)
 
 
 def help_of(config: type[Any], name: str) -> str:
@@ -283,6 +303,13 @@ def help_of(config: type[Any], name: str) -> str:
 def default_of(config: type[Any], name: str) -> Any:
     """The default of one setting."""
     return config.__dataclass_fields__[name].default
+
+
+def shown_default(config: type[Any], name: str) -> Any:
+    """What help shows as the default of one setting: its default, or what is chosen, a value or words."""
+    default = default_of(config, name)
+    shown = config.__dataclass_fields__[name].metadata.get("shown", default)
+    return shown.format(default=default) if isinstance(shown, str) and shown != default else shown
 
 
 def from_mapping(config: type[Any], values: dict[str, Any]) -> Any:

@@ -7,6 +7,15 @@ used, 2 for a command that cannot mean anything.
 from __future__ import annotations
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things, for a message.
+
+    >>> counted(1, "character"), counted(2000, "file")
+    ('1 character', '2,000 files')
+    """
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+
+
 class CharrnnError(Exception):
     """Whatever a user can cause and put right; never a bug of ours."""
 

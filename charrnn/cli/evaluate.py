@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import model_option, quiet_option, setting
-from charrnn.config import Device, EvaluationConfig, EvaluationPrecision, Reset, from_mapping
+from charrnn.cli.options import config_option, model_option, quiet_option
+from charrnn.config import EvaluationConfig, from_mapping
 from charrnn.errors import RunError
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     "--train", metavar="FILE",
     help="Training text of the n-grams and of --dynamic.  [default: the model's training split]",
 )  # fmt: skip
-@setting(EvaluationConfig, "reset", type=Reset)
-@setting(EvaluationConfig, "precision", type=EvaluationPrecision)
-@setting(EvaluationConfig, "streams", type=int)
-@setting(EvaluationConfig, "device", type=Device)
-@setting(EvaluationConfig, "dynamic_lr")
-@setting(EvaluationConfig, "dynamic_decay")
-@setting(EvaluationConfig, "dynamic_segment")
+@config_option(EvaluationConfig, "reset")
+@config_option(EvaluationConfig, "precision")
+@config_option(EvaluationConfig, "streams")
+@config_option(EvaluationConfig, "device")
+@config_option(EvaluationConfig, "dynamic_lr")
+@config_option(EvaluationConfig, "dynamic_decay")
+@config_option(EvaluationConfig, "dynamic_segment")
 @click.option("--encoding", help="Encoding of the texts.  [default: that of the model's corpus]")
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,

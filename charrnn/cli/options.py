@@ -1,18 +1,19 @@
-"""Options made from the settings they set: name, default and help come from ``charrnn.config``."""
+"""Options made from the settings they set: names, types, defaults and help come from ``charrnn.config``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import click
 
-from charrnn.config import default_of, help_of
+from charrnn.config import default_of, help_of, shown_default
+from charrnn.settings import flag_of, rules
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "": 1}
+UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # seconds
 
 
 class Duration(click.ParamType[float]):
@@ -27,34 +28,60 @@ class Duration(click.ParamType[float]):
         if not re.fullmatch(r"(\d+(\.\d+)?[smhd]?)+", value):
             self.fail(f"{value!r} is not a length of time; write 90s, 3m or 1h30m", param, ctx)
         parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", value)
-        return float(sum(float(number) * UNITS[unit] for number, unit in parts))
+        return float(sum(float(number) * UNITS.get(unit, 1) for number, unit in parts))
 
 
-def setting(
-    config: type[Any], name: str, *flags: str, type: Any = None, shown: str | None = None
+def written_duration(seconds: float) -> str:
+    """A length of time as ``Duration`` reads it.
+
+    >>> written_duration(180), written_duration(5400), written_duration(2.5)
+    ('3m', '1h30m', '2.5s')
+    """
+    parts = []
+    for unit, size in UNITS.items():
+        count, seconds = (seconds, 0.0) if unit == "s" else divmod(seconds, size)
+        if count:
+            parts.append(f"{count:g}{unit}")
+    return "".join(parts)
+
+
+def config_option(
+    config: type[Any], name: str, *flags: str, type: Any = None
 ) -> Callable[[Command], Command]:
-    """An option for the field ``name`` of a config, with the field's default and help.
+    """An option for the field ``name`` of a config, with the field's type, default and help.
 
     Args:
         config: the dataclass.
         name: its field, which becomes the callback's parameter.
-        flags: how the option is spelt; ``--name`` first if none is given.
-        type: of the value; the default's own if None. A Literal becomes a choice.
-        shown: the default as help shows it, where the value says too little.
+        flags: the option's spellings; ``--name`` if none is given.
+        type: of the value, if it is written in another way than the field's own type.
     """
-    default = default_of(config, name)
-    choices = get_args(type)
-    if choices:
-        type = click.Choice(choices)
+    default, rule = default_of(config, name), rules(config)[name]
+    if type is None:
+        type = click.Choice(rule.choices) if rule.choices else rule.type
+    several = rule.type is tuple
     return click.option(
-        *(flags or (f"--{name.replace('_', '-')}",)),
+        *(flags or (flag_of(name),)),
         name,
-        type=type,
+        type=str if several else type,
+        multiple=several,
         default=default,
-        is_flag=True if isinstance(default, bool) else None,
-        show_default=shown or (default is not None and not isinstance(default, bool)),
-        help=help_of(config, name),
+        is_flag=True if rule.type is bool else None,
+        help=help_of(config, name) + _default_part(shown_default(config, name), type),
     )
+
+
+def _default_part(default: Any, type: Any) -> str:
+    """The end of an option's help: its default, where there is one to speak of."""
+    if default is None or isinstance(default, bool | tuple):
+        return ""
+    if isinstance(default, str):
+        shown = default.encode("unicode_escape").decode() or '""'
+    elif isinstance(type, Duration):
+        shown = written_duration(default)
+    else:
+        shown = f"{default:g}"
+    return f"  [default: {shown}]"
 
 
 def model_option(command: Command) -> Command:
@@ -67,8 +94,8 @@ def model_option(command: Command) -> Command:
 
 
 def quiet_option(command: Command) -> Command:
-    """``-q/--quiet``: nothing on stderr but what went wrong."""
-    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but what goes wrong.")(command)
+    """``-q/--quiet``: nothing on stderr but errors."""
+    return click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")(command)
 
 
 def given(context: click.Context) -> dict[str, Any]:

@@ -21,15 +21,6 @@ def note(line: str, *, quiet: bool = False) -> None:
         sys.stderr.flush()
 
 
-def counted(count: int, noun: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "character"), counted(2000, "line")
-    ('1 character', '2,000 lines')
-    """
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def stdout_descriptor() -> int:
     """The file descriptor of stdout.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import model_option, quiet_option, setting
-from charrnn.config import Device, SamplingConfig, help_of
+from charrnn.cli.options import config_option, model_option, quiet_option
+from charrnn.config import SamplingConfig
 
 if TYPE_CHECKING:
     from charrnn.sampling.session import Prompt, SamplingSession
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 @click.option("-f", "--file", "prompt_file", help="Continue this file's text; - is stdin.")
 @click.option("--escape", is_flag=True, help="Read \\n, \\t, \\e ... in -p, --stop, --ban and --separator.")
 @click.option("--skip-unknown", is_flag=True, help="Leave out of the prompt what is not in the vocabulary.")
-@setting(SamplingConfig, "length", "-n", "--length")
-@setting(SamplingConfig, "temperature", "--temperature", "--temp")
-@setting(SamplingConfig, "top_k")
-@setting(SamplingConfig, "top_p")
-@setting(SamplingConfig, "min_p")
-@setting(SamplingConfig, "repetition_penalty")
-@setting(SamplingConfig, "repetition_window")
-@setting(SamplingConfig, "ban", "--ban")
-@setting(SamplingConfig, "best_of")
-@setting(SamplingConfig, "seed", "-s", "--seed", type=int)
-@click.option("--stop", multiple=True, help=help_of(SamplingConfig, "stop"))
-@setting(SamplingConfig, "num_samples")
-@setting(SamplingConfig, "separator", shown="a line of four dashes")
-@setting(SamplingConfig, "lines", type=int)
-@setting(SamplingConfig, "distinct")
-@setting(SamplingConfig, "novel")
-@setting(SamplingConfig, "novel_span", type=int)
+@config_option(SamplingConfig, "length", "-n", "--length")
+@config_option(SamplingConfig, "temperature", "--temperature", "--temp")
+@config_option(SamplingConfig, "top_k")
+@config_option(SamplingConfig, "top_p")
+@config_option(SamplingConfig, "min_p")
+@config_option(SamplingConfig, "repetition_penalty")
+@config_option(SamplingConfig, "repetition_window")
+@config_option(SamplingConfig, "ban", "--ban")
+@config_option(SamplingConfig, "best_of")
+@config_option(SamplingConfig, "seed", "-s", "--seed")
+@config_option(SamplingConfig, "stop")
+@config_option(SamplingConfig, "num_samples")
+@config_option(SamplingConfig, "separator")
+@config_option(SamplingConfig, "lines")
+@config_option(SamplingConfig, "distinct")
+@config_option(SamplingConfig, "novel")
+@config_option(SamplingConfig, "novel_span")
 @click.option(
     "--against",
     multiple=True,
@@ -48,13 +48,13 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "as_json", is_flag=True, help="Write a JSON object per text: text, finish_reason, seed."
 )
-@setting(SamplingConfig, "logprobs", type=int)
+@config_option(SamplingConfig, "logprobs")
 @click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
     help="Shade characters by how improbable they were.",
 )  # fmt: skip
 @click.option("-i", "--interactive", is_flag=True, help="Write a text together with the model, turn by turn.")
-@setting(SamplingConfig, "device", type=Device)
+@config_option(SamplingConfig, "device")
 @quiet_option
 def sample(
     *,
@@ -142,7 +142,8 @@ def check(config: SamplingConfig, *, copied: bool, as_json: bool, interactive: b
 
 def report(session: SamplingSession, prompt: Prompt, *, skipped: bool, quiet: bool) -> None:
     """Reports the seed, with which the text can be had again, and unknown characters of the prompt."""
-    from charrnn.cli.output import counted, note
+    from charrnn.cli.output import note
+    from charrnn.errors import counted
 
     if session.config.temperature:
         note(f"seed {session.config.seed}", quiet=quiet)
@@ -154,7 +155,8 @@ def report(session: SamplingSession, prompt: Prompt, *, skipped: bool, quiet: bo
 
 def report_copied(texts: list[str], source: str) -> None:
     """Reports the longest run of characters that one of the texts shares with the training text."""
-    from charrnn.cli.output import counted, note
+    from charrnn.cli.output import note
+    from charrnn.errors import counted
     from charrnn.sampling.novelty import longest_copy
 
     longest = max((longest_copy(text, source) for text in texts), key=len, default="")

@@ -1,10 +1,10 @@
-"""What ``--size`` stands for, and which size and batch suit a text and the time there is for it.
+"""Which size of model, batch size and dropout suit a text and the time there is for it.
 
-How large a model may be follows from how many characters can be read in the time: a larger one learns more
-from each, but reads fewer. How many streams are read side by side follows from how long the text is: fewer,
-where with many it would be read over and over, make more and smaller steps of as many passes. What can be
-read is measured on the machine with a few steps of training; where --steps or --epochs say how much is read,
-nothing is measured, so that the choice can be repeated.
+The size follows from how many characters can be read in the time: a larger model learns more from each, but
+reads fewer. The batch size follows from the length of the text: a short text would be read over and over in
+large batches, and smaller ones make more steps of as many passes. How much can be read is measured with a few
+steps of training; where --steps or --epochs say it, nothing is measured, so that the choice is the same on
+every machine.
 """
 
 from __future__ import annotations
@@ -13,27 +13,23 @@ import dataclasses
 import math
 import statistics
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from charrnn.config import ModelConfig, Size, TrainingConfig
+from charrnn.config import MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import fit_shape
 from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.step import TrainingStep, build_step
 
-SIZES: dict[Size, ModelConfig] = {
-    "small": ModelConfig(hidden_size=128),
-    "medium": ModelConfig(),
-    "large": ModelConfig(hidden_size=384),
-}
+# From how many characters on, read by a medium model in the time, each of SIZES was the best one on a text of
+# a million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
+SMALLEST_BUDGETS = dict(zip(SIZES, (0.0, 1.5e6, 6.8e6), strict=True))
 
-# From how many characters on, read by a medium model in the time, a size was the best one on a text of a
-# million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
-SMALLEST_BUDGETS: dict[Size, float] = {"small": 0.0, "medium": 1.5e6, "large": 6.8e6}
-
-SMALLEST_BATCH = 4  # streams; fewer hardly make a step cheaper
-SHRINKAGE = 0.65  # of what is read in a time, when the batch is halved
-TOLERANCE = 0.25  # of a halving, within which the batch is left as it is: speeds are measured roughly
+SMALLEST_BATCH = 4  # sequences; fewer hardly make a step cheaper
+SHRINKAGE = 0.65  # factor by which less is read in a time when the batch size is halved
+TOLERANCE = 0.25  # of a halving, within which the batch size stays: speeds are measured roughly
 EPOCHS_STEPS = 3000  # that --epochs should at least make
 
 MEASURED_SECONDS = 1.0
@@ -41,12 +37,12 @@ MEASURED_STEPS = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
-    """The model that a training shall have, and why.
+class Chosen:
+    """The model and the batch size that a training gets, and why.
 
     Attributes:
-        model: its shape and dropout.
-        training: the settings with the size's name and the batch.
+        model: the network's shape and dropout.
+        training: the settings with the size's name and the batch size.
         reason: for a person, in one line.
     """
 
@@ -55,50 +51,49 @@ class Choice:
     reason: str
 
 
-def choose_size(
-    asked: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine, given: frozenset[str]
-) -> Choice:
-    """The model and the batch for a training: what a person gave stays, the rest is chosen.
+def choose_model(
+    asked: Mapping[str, Any], training: TrainingConfig, corpus: Corpus, machine: Machine
+) -> Chosen:
+    """The model and the batch size for a training: what is asked for is kept, the rest is chosen.
 
     Args:
-        asked: the shape, of which only the fields in ``given`` count.
-        training: its settings with a length; ``size`` says which model, or "auto".
-        corpus: what will be learnt.
-        machine: where; measured where that decides anything.
-        given: the names of fields that a person gave.
+        asked: the settings that were asked for, by name; ``training`` has those of TrainingConfig, too.
+        training: settings with a length; ``size`` says which model, or "auto".
+        corpus: the text to learn.
+        machine: where; its speed is measured if anything depends on it.
     """
-    shaped = {name: getattr(asked, name) for name in given & ModelConfig.__dataclass_fields__.keys()}
-    medium = dataclasses.replace(SIZES["medium"], **shaped)
+    shape = {name: asked[name] for name in ModelConfig.__dataclass_fields__ if name in asked}
+    medium = dataclasses.replace(SIZES["medium"], **shape)
     budget = characters_read(medium, training, corpus, machine)
     size, why = training.size, f"{training.size}; "
-    if size == "auto" and "hidden_size" in given:
-        size, why = "medium", ""  # in what was not given
+    if size == "auto" and "hidden_size" in shape:
+        size, why = "medium", ""  # for what was not asked for
     elif size == "auto":
         size = size_for(budget)
         why = f"{size} (auto: a medium one would read {_amount(budget)}); "
+    model = dataclasses.replace(SIZES[size], **shape)
     chosen = dataclasses.replace(training, size=size)
-    model = dataclasses.replace(SIZES[size], **shaped)
     read = budget if model == medium else characters_read(model, training, corpus, machine)
-    if "batch_size" not in given:
+    if "batch_size" not in asked:
         chosen = dataclasses.replace(chosen, batch_size=batch_for(read, training, corpus.train_size))
     if chosen.batch_size != training.batch_size:
         read = characters_read(model, chosen, corpus, machine)
     passes = planned = read / corpus.train_size
     if training.time is not None and training.patience:
         planned = min(passes, MOST_PASSES)
-    if "dropout" not in given:
+    if "dropout" not in shape:
         model = dataclasses.replace(model, dropout=dropout_for(planned, corpus.train_size))
-    times = f"the text will be read about {planned:.2g} times"
+    times = f"the text will be read about {_times(planned)}"
     if planned < passes:
         times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
-    return Choice(model, chosen, why + times)
+    return Chosen(model, chosen, why + times)
 
 
 def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
-    """The largest number of streams, halved and halved, with which a text is hardly read too often.
+    """The batch size: that of ``training``, halved until the text is hardly read too often.
 
     Args:
-        read: characters that can be read in the batch that ``training`` has, the largest.
+        read: characters that can be read with the batch size of ``training``.
         training: the settings.
         train_size: characters to learn from.
     """
@@ -112,10 +107,10 @@ def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
 
 
 def dropout_for(passes: float, train_size: int) -> float:
-    """The dropout for a text of so many characters that is read so often; more of both is memorized less.
+    """The dropout probability for a text that is read ``passes`` times.
 
-    A million characters want 0.1, each halving 0.04 more; fewer than six passes want less in proportion, and
-    each doubling beyond MOST_PASSES wants 0.13 more. Never more than half.
+    A million characters or more get 0.1, and each halving 0.04 more. Fewer than six passes get less in
+    proportion; each doubling beyond MOST_PASSES gets 0.13 more. The most is MOST_DROPOUT.
 
     >>> [dropout_for(passes, 1_000_000) for passes in (1, 3, 6, 12, 24, 100)]
     [0.02, 0.05, 0.1, 0.1, 0.23, 0.5]
@@ -124,10 +119,10 @@ def dropout_for(passes: float, train_size: int) -> float:
     """
     rate = 0.1 + 0.04 * max(0.0, math.log2(1e6 / train_size))
     rate = rate * min(1.0, passes / 6) + 0.13 * max(0.0, math.log2(passes / MOST_PASSES))
-    return round(min(0.5, rate), 2)
+    return round(min(MOST_DROPOUT, rate), 2)
 
 
-def size_for(read: float) -> Size:
+def size_for(read: float) -> str:
     """The largest size whose smallest budget is reached.
 
     >>> [size_for(read) for read in (1e4, 3e6, 1e9)]
@@ -137,7 +132,7 @@ def size_for(read: float) -> Size:
 
 
 def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
-    """How many characters a training reads: as --steps or --epochs say, else as many as there is time for."""
+    """How many characters a training reads: from --steps or --epochs, else from the time and the speed."""
     if training.epochs is not None:
         return training.epochs * corpus.train_size
     if training.steps is not None:
@@ -167,8 +162,18 @@ def _step_costs(step: TrainingStep, most: int) -> list[float]:
     return costs
 
 
+def _times(passes: float) -> str:
+    """A number of passes.
+
+    >>> _times(1.0), _times(7.34)
+    ('1 time', '7.3 times')
+    """
+    count = f"{passes:.2g}"
+    return f"{count} time{'' if count == '1' else 's'}"
+
+
 def _amount(characters: float) -> str:
-    """How much can be read.
+    """A number of characters, rounded.
 
     >>> _amount(950_000), _amount(9_400_000)
     ('950 thousand characters', '9.4 million characters')

@@ -1,27 +1,30 @@
-"""From a command's settings to a trainer that is ready to run: a new training, or one that goes on."""
+"""From what is asked for to a trainer that is ready to run: a new training, or one that goes on."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
-from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.errors import ConfigError, CorpusError, RunError, counted
 from charrnn.files import STATE_FILE
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import RUNS, prepare_run, refuse_occupied
+from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.recorded import gone
 from charrnn.text.tokenizer import tokenizer_from
-from charrnn.training.choices import choose_size
+from charrnn.training.choices import choose_model
 from charrnn.training.state import TrainingState, load_training
 from charrnn.training.trainer import Trainer
 from charrnn.training.transfer import Transfer, transfer_weights
+
+CONFIGS: tuple[type[Any], ...] = (CorpusConfig, ModelConfig, TrainingConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,37 +34,49 @@ class Request:
     Attributes:
         paths: the corpus; may be empty on resuming, where the run knows its own.
         directory: where to write; runs/NAME after the corpus if None.
-        corpus, model, training: the settings.
+        settings: the fields of CONFIGS that are asked for, by name. One that is None or missing is chosen, or
+            has its default; on resuming it is the run's, and those that are given must agree with the run.
         resume: whether to go on with the run in the directory.
         force: whether a run that is there may be replaced.
         init_from: a model file to begin with the weights of.
-        given: the settings that were asked for by name; on resuming they must agree with the run's.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
     """
 
     paths: Sequence[str]
     directory: Path | None
-    corpus: CorpusConfig
-    model: ModelConfig
-    training: TrainingConfig
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     resume: bool = False
     force: bool = False
     init_from: Path | None = None
-    given: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Leaves out what is None, and checks the rest."""
+        asked = {name: value for name, value in self.settings.items() if value is not None}
+        checked: dict[str, Any] = {}
+        for config in CONFIGS:
+            checked |= vars(from_mapping(config, asked))
+        for name in asked.keys() - checked.keys():
+            raise ConfigError(f"{name}: no such setting; there are {', '.join(sorted(checked))}")
+        object.__setattr__(self, "settings", {name: checked[name] for name in asked})
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A training that is ready to run, and what setting it up found.
+    """A trainer, and what there is to say of how it came to be.
 
     Attributes:
-        trainer: nothing trained yet, or restored to where its run stopped.
-        reason: why the model is as large as it is, where that was chosen.
-        transfer: what became of the symbols, where the weights came from another model.
+        trainer: ready to run.
+        reason: why the model is as large as it is; None on resuming.
+        transfer: what became of the vocabulary of the model to start from, if there is one.
+        resumed_at: the step at which a run goes on; 0 for a new one.
     """
 
     trainer: Trainer
     reason: str | None = None
     transfer: Transfer | None = None
+    resumed_at: int = 0
 
 
 def run_directory(request: Request) -> Path:
@@ -87,53 +102,53 @@ def open_training(request: Request) -> Prepared:
     """
     directory = run_directory(request)
     if request.resume:
-        return Prepared(_resume(request, directory))
+        trainer = _resume(request, directory)
+        return Prepared(trainer, resumed_at=trainer.progress.step)
     if not request.paths:
         raise ConfigError("name a corpus: a file, a directory, or - for stdin")
     if not request.force:
         refuse_occupied(directory)
-    training = request.training
+    asked = dict(request.settings)
+    training: TrainingConfig = from_mapping(TrainingConfig, asked).with_length()
     prepare_torch(training.threads)
     machine = choose_machine(training.device, training.precision)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
-    corpus = read_corpus(request.paths, request.corpus, directory=directory)
+    corpus = read_corpus(request.paths, from_mapping(CorpusConfig, asked), directory=directory)
     _check_size(corpus)
     source = None if request.init_from is None else load_model(request.init_from)
-    shape, given = request.model, request.given
     if source is not None:
-        shape = _shape_of(source, request)
-        given |= ModelConfig.__dataclass_fields__.keys() - {"dropout"}
-    choice = choose_size(shape, training.length, corpus, machine, given)
-    trainer = Trainer(corpus, choice.model, choice.training, machine, directory)
+        asked |= _shape_of(source, asked)
+    chosen = choose_model(asked, training, corpus, machine)
+    trainer = Trainer(corpus, chosen.model, chosen.training, machine, directory)
     transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
     prepare_run(directory, force=request.force, cache=corpus.cache)
-    return Prepared(trainer, choice.reason, transfer)
+    return Prepared(trainer, chosen.reason, transfer)
 
 
-def _shape_of(source: ModelFile, request: Request) -> ModelConfig:
-    """The shape of the model to start from, with the dropout that is asked for.
+def _shape_of(source: ModelFile, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The shape of the model to start from, which dropout is no part of.
 
     Raises:
         ConfigError: a flag asks for another shape, naming both values.
     """
-    if "size" in request.given:
-        raise ConfigError(f"--size {request.training.size}: the model to start from has a size; leave it out")
-    for field in dataclasses.fields(ModelConfig):
-        asked, found = getattr(request.model, field.name), getattr(source.config, field.name)
-        if field.name in request.given - {"dropout"} and asked != found:
+    if "size" in asked:
+        raise ConfigError(f"--size {asked['size']}: the model to start from has a size; leave it out")
+    shape = dataclasses.asdict(source.config)
+    del shape["dropout"]
+    for name, found in shape.items():
+        if name in asked and asked[name] != found:
             raise ConfigError(
-                f"--{field.name.replace('_', '-')} {asked}: the model to start from has {found}; "
-                "leave the flag out"
+                f"{flag_of(name)} {asked[name]}: the model to start from has {found}; leave the flag out"
             )
-    return dataclasses.replace(source.config, dropout=request.model.dropout)
+    return shape
 
 
 def _check_size(corpus: Corpus) -> None:
     if corpus.train_size < 3:
         raise CorpusError(
-            f"{', '.join(corpus.paths)}: {corpus.characters} character"
-            f"{'s' if corpus.characters != 1 else ''} to learn from is too few; give more text"
+            f"{', '.join(corpus.paths)}: {counted(corpus.characters, 'character')} to learn from is too few; "
+            "give more text"
         )
 
 
@@ -143,24 +158,24 @@ def _resume(request: Request, directory: Path) -> Trainer:
             again = shlex.join(["charrnn", "train", "--resume", "-o", path])
             raise RunError(f"{path}: a run, not a text; to go on with it, {again}")
     saved = load_training(directory)
-    _check_agreement(request, saved)
+    _check_agreement(request.settings, saved)
     paths = list(request.paths) or list(saved.corpus["paths"])
     if not request.paths and gone(paths):
         raise RunError(f"{directory}: its corpus came from stdin or a pipe; pipe it in again and name -")
     config = from_mapping(CorpusConfig, saved.corpus)
     corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer), directory)
-    training = saved.training
-    # The arithmetic is part of the result; the number of threads and the cadence of saving are not.
-    prepare_torch(request.training.threads)
-    machine = choose_machine(training.device, saved.precision)
-    training = dataclasses.replace(training, save_every=request.training.save_every)
+    # The arithmetic is part of the result; the number of threads and the time between saves are not.
+    session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
+    prepare_torch(session.threads)
+    machine = choose_machine(saved.training.device, saved.precision)
+    training = dataclasses.replace(saved.training, save_every=session.save_every)
     trainer = Trainer(corpus, saved.architecture, training, machine, directory)
     trainer.restore(saved)
     return trainer
 
 
-def _check_agreement(request: Request, saved: TrainingState) -> None:
-    """Refuses a flag that contradicts the run: its settings come from its state.
+def _check_agreement(asked: Mapping[str, Any], saved: TrainingState) -> None:
+    """Refuses a setting that contradicts the run: its settings come from its state.
 
     Raises:
         ConfigError: naming both values.
@@ -170,14 +185,9 @@ def _check_agreement(request: Request, saved: TrainingState) -> None:
         **dataclasses.asdict(saved.architecture),
         **saved.corpus,
     }
-    asked: dict[str, Any] = {
-        **dataclasses.asdict(request.training),
-        **dataclasses.asdict(request.model),
-        **dataclasses.asdict(request.corpus),
-    }
-    for name in sorted(request.given - CADENCE):
-        if name in asked and name in known and asked[name] != known[name]:
+    for name in sorted(asked.keys() - CADENCE):
+        if name in known and asked[name] != known[name]:
             raise ConfigError(
-                f"--{name.replace('_', '-')} {asked[name]}: this run was begun with {known[name]}; "
+                f"{flag_of(name)} {asked[name]}: this run was begun with {known[name]}; "
                 "leave the flag out, or train anew with --output-dir"
             )

@@ -66,7 +66,7 @@ class Trainer:
         machine: Machine,
         directory: Path,
     ) -> None:
-        self.corpus, self.config = corpus, config.length
+        self.corpus, self.config = corpus, config.with_length()
         self.directory = directory
         self._log = Log(directory)
         self._listener: Listener = Listener()

@@ -1,4 +1,4 @@
-"""Fine-tuning: a new model begins with another's weights, its vocabulary matched character by character."""
+"""Fine-tuning: a new model starts from another's weights, with the vocabularies matched by character."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, counted
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, export_weights, import_weights
 from charrnn.text.tokenizer import CharTokenizer, Tokenizer
@@ -17,12 +17,12 @@ PER_SYMBOL = ("embedding.weight", "output.weight", "output.bias")  # a row for e
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """What became of the symbols.
+    """How two vocabularies were matched.
 
     Attributes:
-        matched: symbols that both vocabularies have; their rows were taken over.
-        added: symbols that only the new text has, as a string; their rows are new.
-        dropped: symbols that only the old model had.
+        matched: number of symbols in both vocabularies, whose rows were copied.
+        added: the symbols that only the new text has, whose rows are freshly initialized.
+        dropped: the symbols that only the old model had.
     """
 
     matched: int
@@ -30,8 +30,8 @@ class Transfer:
     dropped: str
 
     def __str__(self) -> str:
-        """One line for the person who asked for it."""
-        parts = [f"{self.matched} characters matched"]
+        """One line for the user."""
+        parts = [f"{counted(self.matched, 'character')} matched"]
         for what, characters in (("added", self.added), ("dropped", self.dropped)):
             if characters:
                 parts.append(f"{len(characters)} {what} ({characters!r})")
@@ -39,10 +39,10 @@ class Transfer:
 
 
 def transfer_weights(source: ModelFile, model: CharRNN, tokenizer: Tokenizer) -> Transfer:
-    """Copies a model file's weights into a new network of the same shape but for the vocabulary.
+    """Copies a model file's weights into a new network of the same shape, except for the vocabulary.
 
-    Rows of symbols that the source lacks keep their fresh values, scaled to the length that the source's
-    rows have, so that new characters neither shout nor whisper; their output biases are the source's lowest.
+    Rows of symbols that the source lacks keep their initial values, scaled to the mean norm of the source's
+    rows, so that new characters weigh as much as known ones; their output biases are the source's lowest.
 
     Raises:
         ConfigError: the networks' shapes differ, or one learns bytes and the other characters.

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.cli.output import counted, show_controls
+from charrnn.cli.output import show_controls
 from charrnn.config import CorpusConfig
+from charrnn.errors import counted
 from charrnn.model.file import ModelFile
 from charrnn.text.corpus import read_corpus
 from tests.conftest import Charrnn, ModelWriter, command, environment, random_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import errno
 import fcntl
 import gzip
@@ -28,11 +29,12 @@ import numpy as np
 import pytest
 
 from charrnn.cli.main import run
+from charrnn.cli.options import Duration, written_duration
 from charrnn.cli.progress import duration
-from charrnn.config import Size
+from charrnn.cli.verdict import remedy
+from charrnn.config import CADENCE, DEFAULT_TIME, MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig, default_of
 from charrnn.model.file import load_model
 from charrnn.runs import OURS
-from charrnn.training.choices import SIZES
 from tests.conftest import PLAY, TINY, Charrnn, Result, command, environment
 
 TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
@@ -224,7 +226,7 @@ def test_short_texts_are_learnt(train: Callable[..., Result], tmp_path: Path, si
 
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
-def test_sizes_are_shapes(train: Callable[..., Result], text: Path, size: Size) -> None:
+def test_sizes_are_shapes(train: Callable[..., Result], text: Path, size: str) -> None:
     """``--size`` gives that shape, says so, and is remembered; another one on resuming is refused."""
     result = train(text, "--size", size, "--steps", 2, "--seed", 1, "--threads", 1)
     assert result.status == 0, result.err
@@ -362,6 +364,61 @@ def test_contradicting_flags_are_refused(train: Callable[..., Result], text: Pat
     assert train(text, "--resume", "--hidden-size", 32).status == 0
 
 
+def test_defaults_that_are_asked_for_are_asked_for(train: Callable[..., Result], text: Path) -> None:
+    """A flag with the default's value contradicts a run, or a model to start from, that has another one."""
+    train(text, *QUICK, "--lr", 0.5)
+    default = default_of(TrainingConfig, "lr")
+    refused = train(text, "--resume", "--lr", default)
+    assert refused.status == 2
+    assert refused.err.startswith(f"charrnn: --lr {default}: this run was begun with 0.5; ")
+    assert train(text, "--resume").status == 0
+    layers = default_of(ModelConfig, "num_layers")
+    other = train(text, "--steps", 2, "--init-from", "mow", "--num-layers", layers, "-o", "second")
+    assert (other.status, Path("second").exists()) == (2, False)
+    assert other.err == (
+        f"charrnn: --num-layers {layers}: the model to start from has 1; leave the flag out\n"
+    )
+    same = train(text, "--steps", 2, "--threads", 1, "--init-from", "mow", "--num-layers", 1, "-o", "second")
+    assert same.status == 0, same.err
+    assert load_model(Path("second/model.safetensors")).config.hidden_size == 32
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--dropout", 1), "--dropout 1.0: must be at least 0 and less than 1"),
+        (("--hidden-size", 0), "--hidden-size 0: must be from 1 to 65536"),
+        (("--lr", "nan"), "--lr nan: must be greater than 0"),
+        (("--time", "0s"), "--time 0.0: must be greater than 0"),
+        (("--time", "3m", "--steps", 3), "--time and --steps are different lengths of training; give one"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    train: Callable[..., Result], text: Path, flags: tuple[object, ...], message: str
+) -> None:
+    """A flag out of range is one line with its range, status 2, for a new run and for one that goes on."""
+    for more in ((), ("--resume",)):
+        result = train(text, *flags, *more)
+        assert (result.status, result.out, result.err) == (2, "", f"charrnn: {message}\n")
+    assert not Path("runs").exists()
+
+
+def test_model_files_record_the_settings_that_were_used(train: Callable[..., Result], text: Path) -> None:
+    """What was chosen stands in the model file as a value, with every setting that the outcome depends on."""
+    assert train(text, "--steps", 2, "--seed", 1, "--threads", 1, "--embedding-size", 8).status == 0
+    model = load_model(Path("runs/mow/model.safetensors"))
+    assert model.training.keys() == {
+        *(field.name for field in dataclasses.fields(TrainingConfig) if field.name not in CADENCE),
+        "step", "seconds", "batch", "window",
+    }  # fmt: skip
+    assert (model.training["batch_size"], model.training["size"], model.training["time"]) == (
+        32,
+        "small",
+        None,
+    )
+    assert (model.config.hidden_size, model.config.embedding_size) == (SIZES["small"].hidden_size, 8)
+
+
 def test_a_full_disk_is_one_line(
     train: Callable[..., Result], text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,6 +548,41 @@ def read_terminal(descriptor: int) -> Iterator[bytes]:
         if not data:
             return
         yield data
+
+
+@pytest.mark.parametrize("increase", [0.1, 0.15])
+def test_a_recommended_dropout_is_one_that_would_be_chosen(increase: float) -> None:
+    """The verdict names more dropout than there was, never more than is chosen, or none."""
+    for dropout in (0.0, 0.02, 0.1, 0.37, 0.44, 0.49, MOST_DROPOUT, 0.9):
+        advice = remedy(dropout, increase)
+        found = re.fullmatch(r"more text(?:, or more dropout \(--dropout (0\.\d+)\))?", advice)
+        assert found is not None
+        if found.group(1) is None:
+            assert dropout >= MOST_DROPOUT
+        else:
+            assert dropout < float(found.group(1)) <= MOST_DROPOUT
+
+
+def test_durations_are_read_as_they_are_written() -> None:
+    """A length of time that help shows is what the flag would take for it."""
+    for seconds in (0.5, 1, 59, 60, 90, 180, 3600, 5400, 86400, 90061):
+        assert Duration().convert(written_duration(seconds), None, None) == seconds
+    assert written_duration(DEFAULT_TIME) == "3m"
+
+
+def test_help_shows_what_is_chosen(train: Callable[..., Result]) -> None:
+    """Help has the defaults as the config has them, and in words what is chosen."""
+    shown = " ".join(train("--help").out.split())
+    for default in (
+        "3m",
+        "auto",
+        "by --size",
+        "32, fewer where the text is short for the time",
+        "1m",
+        "0.012",
+    ):
+        assert f"[default: {default}]" in shown
+    assert "None" not in shown
 
 
 def test_times_are_shown_as_a_clock_does() -> None:

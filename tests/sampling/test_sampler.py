@@ -128,6 +128,7 @@ def chi_square(counts: Floats, expected: Floats) -> float:
 
 LOGITS = np.array([2.0, 1.5, 1.0, 0.0, -0.5, -1.0, -2.0, 1.2], np.float32)
 CONFIGS = [
+    SamplingConfig(seed=1),
     SamplingConfig(seed=1, temperature=1.0),
     SamplingConfig(seed=2, temperature=0.5),
     SamplingConfig(seed=3, temperature=3.0),

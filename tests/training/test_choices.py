@@ -11,27 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.config import MOST_DROPOUT, SIZES, CorpusConfig, ModelConfig, TrainingConfig, from_mapping
 from charrnn.model.device import choose_machine
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.batches import fit_shape
 from charrnn.training.choices import (
     EPOCHS_STEPS,
     SHRINKAGE,
-    SIZES,
     SMALLEST_BATCH,
     SMALLEST_BUDGETS,
-    Choice,
+    Chosen,
     batch_for,
-    choose_size,
+    choose_model,
     dropout_for,
     measure_speed,
     size_for,
 )
 from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.step import TrainingStep
-
-NOTHING: frozenset[str] = frozenset()
 
 
 @pytest.fixture
@@ -50,15 +47,10 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     return found
 
 
-def choose(corpus: Corpus, given: frozenset[str] = NOTHING, **settings: object) -> Choice:
-    """The choice for these settings; those of ModelConfig count where they are in ``given``."""
-    fields = ModelConfig.__dataclass_fields__
-    shape = ModelConfig(**{k: v for k, v in settings.items() if k in fields})  # type: ignore[arg-type]
-    training = TrainingConfig(
-        seed=1,
-        **{k: v for k, v in settings.items() if k not in fields},  # type: ignore[arg-type]
-    )
-    return choose_size(shape, training.length, corpus, choose_machine("cpu", "fp32"), given)
+def choose(corpus: Corpus, **asked: object) -> Chosen:
+    """What is chosen where these settings are asked for."""
+    training: TrainingConfig = from_mapping(TrainingConfig, {"seed": 1} | asked).with_length()
+    return choose_model(asked, training, corpus, choose_machine("cpu", "fp32"))
 
 
 def test_more_time_makes_larger_models() -> None:
@@ -74,7 +66,7 @@ def test_more_time_makes_larger_models() -> None:
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
 def test_budgets_are_time_times_speed(corpus: Corpus, speeds: dict[int, float], size: str) -> None:
     """With --time, the budget is what a medium model reads at the speed that was measured here."""
-    budget = SMALLEST_BUDGETS[size]  # type: ignore[index]
+    budget = SMALLEST_BUDGETS[size]
     assert choose(corpus, time=(budget + 1) / speeds[256]).training.size == size
     assert choose(corpus, time=(budget + 1) / speeds[256] / 2).training.size == size_for(budget / 2)
 
@@ -94,13 +86,15 @@ def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.Monk
 @pytest.mark.usefixtures("speeds")
 def test_what_was_given_stays(corpus: Corpus) -> None:
     """A shape or a dropout that was asked for is had, whatever size the rest is of; so is a size."""
-    given = frozenset({"hidden_size", "dropout", "cell"})
-    choice = choose(corpus, given, steps=100, hidden_size=48, dropout=0.37, cell="gru")
-    assert (choice.model.hidden_size, choice.model.dropout, choice.model.cell) == (48, 0.37, "gru")
-    assert choose(corpus, steps=100, hidden_size=48).model.hidden_size != 48
+    chosen = choose(corpus, steps=100, hidden_size=48, dropout=0.37, cell="gru")
+    assert (chosen.model.hidden_size, chosen.model.dropout, chosen.model.cell) == (48, 0.37, "gru")
+    assert chosen.training.size == "medium"
+    same = choose(corpus, steps=100, hidden_size=256, dropout=0.1)  # of the defaults' values, but asked for
+    assert (same.model.hidden_size, same.model.dropout) == (256, 0.1)
+    assert choose(corpus, steps=100).model.hidden_size == 128
     for size, model in SIZES.items():
-        chosen = choose(corpus, time=1.0, size=size).model
-        assert dataclasses.replace(chosen, dropout=model.dropout) == model
+        shape = choose(corpus, time=1.0, size=size).model
+        assert dataclasses.replace(shape, dropout=model.dropout) == model
 
 
 @pytest.mark.usefixtures("speeds")
@@ -118,11 +112,18 @@ def test_a_short_text_is_read_in_fewer_streams() -> None:
     assert batch_for(10 * EPOCHS_STEPS * 64, epochs, EPOCHS_STEPS * 64) == 8  # for 3,000 steps at least
 
 
+@pytest.mark.usefixtures("speeds")
+def test_one_pass_is_one_time(corpus: Corpus) -> None:
+    """A number of passes that is shown as 1 is followed by "time", any other by "times"."""
+    assert choose(corpus, epochs=1.0).reason.endswith("the text will be read about 1 time")
+    assert choose(corpus, epochs=1.5).reason.endswith("the text will be read about 1.5 times")
+
+
 @given(st.floats(0.01, 1e4), st.integers(3, 10**9))
 def test_dropout_is_for_what_is_memorized(passes: float, train_size: int) -> None:
     """More passes never want less dropout, nor does less text; it goes from almost nothing to half."""
     rate = dropout_for(passes, train_size)
-    assert 0 <= rate <= 0.5
+    assert 0 <= rate <= MOST_DROPOUT
     assert dropout_for(2 * passes, train_size) >= rate
     assert dropout_for(passes, 2 * train_size) <= rate
 
@@ -131,7 +132,8 @@ def test_dropout_is_for_what_is_memorized(passes: float, train_size: int) -> Non
 def test_a_batch_that_was_given_stays(corpus: Corpus) -> None:
     """``--batch-size`` is had even where fewer streams would be better."""
     assert choose(corpus, time=60.0).training.batch_size == SMALLEST_BATCH
-    assert choose(corpus, frozenset({"batch_size"}), time=60.0, batch_size=24).training.batch_size == 24
+    assert choose(corpus, time=60.0, batch_size=24).training.batch_size == 24
+    assert choose(corpus, time=60.0, batch_size=32).training.batch_size == 32
 
 
 @pytest.mark.usefixtures("speeds")

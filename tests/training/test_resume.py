@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from charrnn.config import Cell, CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.config import Cell, ModelConfig
 from charrnn.errors import CharrnnError, ConfigError, ModelFileError, RunError
 from charrnn.model.file import load_model, load_state
 from charrnn.training.listener import Listener, Report, Status
@@ -43,20 +43,16 @@ def text(tmp_path: Path) -> Path:
 
 def request_for(text: Path, directory: Path, cell: Cell = "lstm", **changes: Any) -> Request:
     """A short training with dropout, several epochs and an evaluation every six steps."""
-    training = TrainingConfig(
-        steps=STEPS, eval_every=6, batch_size=8, seq_length=32, seed=5, threads=1, device="cpu"
-    )
-    return dataclasses.replace(
-        Request(
-            paths=[str(text)],
-            directory=directory,
-            corpus=CorpusConfig(),
-            model=ModelConfig(cell, 2, 12, 6, dropout=0.2),
-            training=training,
-            given=frozenset({"batch_size", *ModelConfig.__dataclass_fields__}),
-        ),
-        **changes,
-    )
+    settings = {
+        "steps": STEPS, "eval_every": 6, "batch_size": 8, "seq_length": 32, "seed": 5, "threads": 1,
+        "device": "cpu", **dataclasses.asdict(ModelConfig(cell, 2, 12, 6, dropout=0.2)),
+    }  # fmt: skip
+    return dataclasses.replace(Request(paths=[str(text)], directory=directory, settings=settings), **changes)
+
+
+def with_settings(request: Request, **changes: Any) -> Request:
+    """The request with other settings; None takes one away."""
+    return dataclasses.replace(request, settings={**request.settings, **changes})
 
 
 class Holder(Listener):
@@ -143,7 +139,7 @@ def test_a_seed_makes_a_training_repeatable(
     train(request_for(text, tmp_path / "again"))
     check_same(outcome(tmp_path / "again"), straight["lstm"])
     request = request_for(text, tmp_path / "other")
-    train(dataclasses.replace(request, training=dataclasses.replace(request.training, seed=6)))
+    train(with_settings(request, seed=6))
     assert outcome(tmp_path / "other")[0] != straight["lstm"][0]
 
 
@@ -265,8 +261,8 @@ def test_a_finished_training_is_not_resumed(text: Path, tmp_path: Path) -> None:
     request = request_for(text, tmp_path / "run")
     train(request)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    trainer = open_training(dataclasses.replace(request, resume=True)).trainer
-    assert trainer.finished
+    prepared = open_training(dataclasses.replace(request, resume=True))
+    assert prepared.trainer.finished
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -274,9 +270,9 @@ def test_the_text_is_found_again(text: Path, tmp_path: Path) -> None:
     """Without a corpus on the command line, the run's own is read from where it was."""
     request = request_for(text, tmp_path / "run")
     train_until(request, Stop(3))
-    trainer = open_training(dataclasses.replace(request, paths=[], resume=True)).trainer
-    assert trainer.corpus.characters == len(TEXT)
-    assert trainer.progress.step == 3
+    prepared = open_training(dataclasses.replace(request, paths=[], resume=True))
+    assert prepared.trainer.corpus.characters == len(TEXT)
+    assert prepared.resumed_at == prepared.trainer.progress.step == 3
 
 
 @pytest.mark.parametrize("edit", ["x" + TEXT[1:], TEXT + "!", TEXT[:-1]])
@@ -293,39 +289,35 @@ def test_another_text_is_refused(text: Path, tmp_path: Path, edit: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "name", "value", "message"),
+    ("name", "value", "message"),
     [
-        ("training", "lr", 0.5, "--lr 0.5: this run was begun with 0.012"),
-        ("training", "steps", 48, "--steps 48: this run was begun with 24"),
-        ("training", "seed", 6, "--seed 6: this run was begun with 5"),
-        ("model", "cell", "gru", "--cell gru: this run was begun with lstm"),
-        ("model", "hidden_size", 13, "--hidden-size 13: this run was begun with 12"),
-        ("corpus", "val_fraction", 0.2, "--val-fraction 0.2: this run was begun with 0.1"),
+        ("lr", 0.5, "--lr 0.5: this run was begun with 0.012"),
+        ("steps", 48, "--steps 48: this run was begun with 24"),
+        ("seed", 6, "--seed 6: this run was begun with 5"),
+        ("cell", "gru", "--cell gru: this run was begun with lstm"),
+        ("hidden_size", 13, "--hidden-size 13: this run was begun with 12"),
+        ("val_fraction", 0.2, "--val-fraction 0.2: this run was begun with 0.1"),
     ],
 )
 def test_contradicting_flags_are_refused(
-    text: Path, tmp_path: Path, part: str, name: str, value: Any, message: str
+    text: Path, tmp_path: Path, name: str, value: Any, message: str
 ) -> None:
     """A flag that contradicts the run is an error with both values; one that agrees is none."""
     request = request_for(text, tmp_path / "run")
     train_until(request, Stop(3))
-    changed = dataclasses.replace(getattr(request, part), **{name: value})
-    asked = dataclasses.replace(request, resume=True, given=frozenset([name]))
     with pytest.raises(ConfigError) as caught:
-        open_training(dataclasses.replace(asked, **{part: changed}))
+        open_training(dataclasses.replace(request, resume=True, settings={name: value}))
     assert str(caught.value).startswith(message)
-    assert open_training(asked).trainer.progress.step == 3
+    begun_with = {name: {"lr": 0.012, "val_fraction": 0.1, **request.settings}[name]}
+    assert open_training(dataclasses.replace(request, resume=True, settings=begun_with)).resumed_at == 3
 
 
 def test_defaults_do_not_contradict(text: Path, tmp_path: Path) -> None:
     """Settings that were not given on resuming are the run's, whatever the defaults are."""
     request = request_for(text, tmp_path / "run")
     train_until(request, Stop(3))
-    bare = Request(
-        [str(text)], tmp_path / "run", CorpusConfig(), ModelConfig(), TrainingConfig(), resume=True
-    )
-    trainer = open_training(bare).trainer
-    assert trainer.model.config == request.model
+    trainer = open_training(Request([str(text)], tmp_path / "run", resume=True)).trainer
+    assert trainer.model.config == ModelConfig("lstm", 2, 12, 6, dropout=0.2)
     assert trainer.config.seed == 5
     assert trainer.config.steps == STEPS
 
@@ -346,7 +338,7 @@ def test_a_run_named_as_the_text_is_an_error(text: Path, tmp_path: Path) -> None
     with pytest.raises(RunError, match=r"run: a run, not a text; .* charrnn train --resume -o .*run$"):
         open_training(mistaken)
     meant = dataclasses.replace(request, paths=[], directory=tmp_path / "run", resume=True)
-    assert open_training(meant).trainer.progress.step == 3
+    assert open_training(meant).resumed_at == 3
 
 
 @pytest.mark.parametrize("cut", [0, 100, 5000])
@@ -430,12 +422,9 @@ class Losses(Holder):
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_state_is_carried_through_an_epoch(text: Path, tmp_path: Path, cell: Cell) -> None:
     """While nothing is learnt, each step's loss is that of its window within lanes read from end to end."""
-    request = request_for(text, tmp_path / "run", cell)
-    still = dataclasses.replace(request.training, lr=1e-30, matrix_lr=1e-30, weight_decay=0.0)
-    still = dataclasses.replace(still, steps=80, precision="fp32", patience=0)
-    request = dataclasses.replace(
-        request, training=still, model=dataclasses.replace(request.model, dropout=0.0)
-    )
+    still = {"lr": 1e-30, "matrix_lr": 1e-30, "weight_decay": 0.0, "dropout": 0.0}
+    exact = {"steps": 80, "precision": "fp32", "patience": 0}
+    request = with_settings(request_for(text, tmp_path / "run", cell), **still, **exact)
     trainer = open_training(request).trainer
     model, batches = trainer.model, trainer.step.batches
     with torch.no_grad():  # sharper than a model begins, so that a state matters
