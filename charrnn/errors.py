@@ -7,6 +7,15 @@ used, 2 for a command that cannot mean anything.
 from __future__ import annotations
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things, for a message.
+
+    >>> counted(1, "character"), counted(2000, "file")
+    ('1 character', '2,000 files')
+    """
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
+
+
 class CharrnnError(Exception):
     """Whatever a user can cause and put right; never a bug of ours."""
 
@@ -47,3 +56,13 @@ class UnknownCharacterError(CharrnnError):
             f"the model never saw {shown} (U+{ord(character):04X}), at position {position}; "
             "leave it out (sample --skip-unknown does), or train with --min-count to have an unknown symbol"
         )
+
+
+class ShortfallError(CharrnnError):
+    """Fewer lines, or a shorter text, could be written than was asked for.
+
+    Attributes:
+        text: what was written, where a whole text was to be returned.
+    """
+
+    text = ""
