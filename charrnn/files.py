@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,6 +71,8 @@ class SpilledArray:
             self._spill()
 
     def _spill(self) -> None:
+        import tempfile  # here, since it takes time to import, and sampling needs none of it
+
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="charrnn-")  # noqa: SIM115 (finish closes it)

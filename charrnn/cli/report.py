@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.output import note, wants_color
+from charrnn.errors import counted
 from charrnn.evaluation.measure import Score, line_scores, total
 from charrnn.text.scored import ScoredText
 
@@ -144,7 +145,7 @@ def progress(*, quiet: bool) -> Callable[[int], None]:
             return
         due = now + 10.0
         if not sys.stderr.isatty():
-            note(f"scored {done:,} characters")
+            note(f"scored {counted(done, 'character')}")
             return
         due = now + 0.2
         if bar is None:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.errors import counted
 from charrnn.text.scored import ScoredText
 from charrnn.text.tokenizer import Places, Tokenizer
 
@@ -79,9 +80,8 @@ class Score:
         >>> print(Score(characters=1, bytes=1, unknown=0, nats=math.log(2)))
         1 character, 0 unknown, 1.0000 bits/char, perplexity 2.0000
         """
-        noun = "character" if self.characters == 1 else "characters"
         return (
-            f"{self.characters:,} {noun}, {self.unknown:,} unknown, "
+            f"{counted(self.characters, 'character')}, {self.unknown:,} unknown, "
             f"{self.bits_per_character:.4f} bits/char, perplexity {self.shown_perplexity}"
         )
 
