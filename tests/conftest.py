@@ -22,6 +22,9 @@ from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 settings.register_profile("charrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("charrnn")
 
+# OpenMP threads that spin while they wait make a test on a busy machine many times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 ROOT = Path(__file__).parent.parent
 PLAY = ROOT / "corpora" / "the-bell-under-the-sea.txt"
 SHARED = ROOT.parent / "shared" / "corpora"

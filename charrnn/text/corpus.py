@@ -22,7 +22,7 @@ from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.text.items import split_items
-from charrnn.text.sources import OPENERS, as_utf8, find_sources, read_sources
+from charrnn.text.sources import OPENERS, Found, as_utf8, find_sources, read_sources
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
 
 
@@ -120,12 +120,8 @@ def read_corpus(
     """
     paths = list(paths)
     found = find_sources(paths, config)
-    scan = _Scan(counter=VocabularyCounter() if tokenizer is None else None)
-    for chunk in read_sources(found.sources, config):
-        scan.add(chunk)
     names = ", ".join(paths)
-    if scan.characters == 0:
-        raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
+    scan = _scan(found, config, counter=VocabularyCounter() if tokenizer is None else None, names=names)
     if tokenizer is None:
         assert scan.counter is not None
         byte = config.tokenizer == "byte"
@@ -149,6 +145,20 @@ def read_corpus(
         train_size=train_size,
         cache=cache,
     )
+
+
+def _scan(found: Found, config: CorpusConfig, counter: VocabularyCounter | None, names: str) -> _Scan:
+    """The first reading of the sources.
+
+    Raises:
+        CorpusError: they are empty, or cannot be decoded.
+    """
+    scan = _Scan(counter=counter)
+    for chunk in read_sources(found.sources, config):
+        scan.add(chunk)
+    if scan.characters == 0:
+        raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
+    return scan
 
 
 def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> tuple[Ids, int]:
