@@ -48,7 +48,9 @@ function fill() {
   for (const field of Object.keys(FIELDS)) at(field).value = header.defaults[field];
   // #prompt=To%20be&temperature=0.5&seed=1&write=1 after the address fills in the form, and writes at once.
   const given = new URLSearchParams(location.hash.slice(1));
-  for (const field of [...Object.keys(FIELDS), "seed", "prompt"]) if (given.has(field)) at(field).value = given.get(field);
+  for (const field of [...Object.keys(FIELDS), "seed", "prompt"]) {
+    if (given.has(field)) at(field).value = given.get(field);
+  }
   at("slider").value = at("temperature").value;
   return given;
 }
@@ -59,8 +61,12 @@ let written = "", lastShade = null, lastNode = null, settings = null, loaded = f
 
 function shadeOf(bits) { return "b" + Math.max(0, Math.min(SHADES - 1, Math.floor(bits))); }
 
-// Control characters cannot be seen: they are shown by their names.
-const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
+// What cannot be seen is shown by its number: controls, separators and marks of direction, halves of surrogate pairs.
+const UNSEEN = new RegExp([
+  "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]",
+  "[\\ud800-\\udbff](?![\\udc00-\\udfff])",
+  "(?<![\\ud800-\\udbff])[\\udc00-\\udfff]",
+].join("|"));
 
 function put(text, style) {
   written += text;
