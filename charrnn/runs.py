@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import fcntl
 import fnmatch
+import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 from charrnn.errors import ModelFileError, RunError
 from charrnn.files import CACHED_IDS, LOG_FILE, MODEL_FILE, PART, STATE_FILE
+from charrnn.model.file import read_header
 
 RUNS = Path("runs")
+LOCK_FILE = "lock"  # held with flock for as long as a process trains in the directory
 OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
 BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
@@ -110,3 +117,140 @@ def run_name(model: Path) -> str:
     hidden = Path(directory.name).exists()  # by a text with the same name, for example
     short = directory.parent == RUNS and not hidden and not directory.name.startswith("-")
     return directory.name if short else str(directory)
+
+
+# -- what there is: for charrnn list -------------------------------------------------------------------------
+
+State = Literal["running", "stopped", "finished"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A run or a model in a few figures; None is what is not known.
+
+    Attributes:
+        name: by which ``find_model`` finds it.
+        path: the run directory, or the model file.
+        modified: when it last changed, in seconds since 1970.
+        size: of all its files, in bytes.
+        cell, layers, units: the network's shape.
+        text: the name of what it learns.
+        characters: of that text.
+        bits_per_character: on held-out text, of the best model so far.
+        state: whether it is being trained, can go on, or is done.
+        error: why the rest is not known.
+    """
+
+    name: str
+    path: str
+    modified: float
+    size: int
+    cell: str | None = None
+    layers: int | None = None
+    units: int | None = None
+    text: str | None = None
+    characters: int | None = None
+    bits_per_character: float | None = None
+    state: State | None = None
+    error: str | None = None
+
+
+def summaries() -> list[Summary]:
+    """The runs under runs/, newest first; what cannot be read is among them, with the reason."""
+    found = [summarize_run(directory) for directory in _run_directories()]
+    return sorted(found, key=lambda summary: summary.modified, reverse=True)
+
+
+def _run_directories() -> Iterator[Path]:
+    """What under runs/ holds a model or a state, or cannot be looked into."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for directory in RUNS.iterdir():
+            with contextlib.suppress(PermissionError):
+                if not any(os.path.lexists(directory / name) for name in (MODEL_FILE, STATE_FILE)):
+                    continue
+            if directory.is_dir():
+                yield directory
+
+
+def summarize_run(directory: Path) -> Summary:
+    """What a run's files say of it, tensors unread."""
+    name = run_name(directory / MODEL_FILE)
+    modified, size = 0.0, 0
+    try:
+        modified = directory.stat().st_mtime
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                status = entry.stat()
+                size += status.st_size
+                modified = max(modified, status.st_mtime)
+        return Summary(name, str(directory), modified, size, **_described(directory))
+    except OSError as error:
+        reason = f"{error.filename or directory}: cannot be read: {error.strerror}"
+    except ModelFileError as error:
+        reason = str(error)
+    return Summary(name, str(directory), modified, size, error=reason)
+
+
+def summarize_model(name: str, path: Path) -> Summary:
+    """What a model file says of itself, where it is not a run's."""
+    try:
+        status = path.stat()
+        return Summary(name, str(path), status.st_mtime, status.st_size, **_facts(read_header(path, "model")))
+    except OSError as error:
+        return Summary(name, str(path), 0, 0, error=f"{path}: cannot be read: {error.strerror}")
+    except ModelFileError as error:
+        return Summary(name, str(path), status.st_mtime, status.st_size, error=str(error))
+
+
+def _described(directory: Path) -> dict[str, Any]:
+    """The facts that a run's headers hold, and its state.
+
+    Raises:
+        ModelFileError: a header cannot be read.
+    """
+    facts: dict[str, Any] = {}
+    if os.path.lexists(directory / STATE_FILE):
+        header = read_header(directory / STATE_FILE, "state")
+        facts = _facts(header) | {"state": "finished" if header.get("finished") is True else "stopped"}
+    if os.path.lexists(directory / MODEL_FILE):
+        facts |= _facts(read_header(directory / MODEL_FILE, "model"))
+    return facts | ({"state": "running"} if is_running(directory) else {})
+
+
+def _facts(header: dict[str, Any]) -> dict[str, Any]:
+    """The facts in a file's JSON object, those that are of their type."""
+    places = {
+        "cell": ("architecture", "cell", str),
+        "layers": ("architecture", "num_layers", int),
+        "units": ("architecture", "hidden_size", int),
+        "text": ("corpus", "name", str),
+        "characters": ("corpus", "characters", int),
+        "bits_per_character": ("quality", "bits_per_character", float),
+    }
+    facts = {}
+    for fact, (part, key, kind) in places.items():
+        described = header.get(part)
+        value = described.get(key) if isinstance(described, dict) else None
+        if isinstance(value, kind) and (not isinstance(value, float) or math.isfinite(value)):
+            facts[fact] = value
+    return facts
+
+
+def is_running(directory: Path) -> bool:
+    """Whether a process holds the lock of the run in a directory.
+
+    To find out, the lock is shared for a moment; a training that begins then may have to ask twice.
+    """
+    try:
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # of a file system without locks nothing is known
+        return False
+    finally:
+        os.close(descriptor)
+    return False

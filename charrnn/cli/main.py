@@ -1,4 +1,4 @@
-"""The command line: ``charrnn train``, ``sample`` and ``evaluate``.
+"""The command line: ``charrnn train``, ``sample``, ``evaluate`` and the rest.
 
 Commands parse, call the library and print; every error ends here as one line and an exit status.
 """
@@ -15,6 +15,8 @@ import click
 
 from charrnn import __version__
 from charrnn.cli.evaluate import evaluate
+from charrnn.cli.export import export
+from charrnn.cli.list import list_runs
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
@@ -58,7 +60,7 @@ def cli() -> None:
     """Learn to write like any text, one character at a time."""
 
 
-for command in (train, sample, evaluate):
+for command in (train, sample, evaluate, list_runs, export):
     cli.add_command(command)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,7 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
         raise ModelFileError(f"{path}: no such file; train one, or name another with --model")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = _description(path, file, kind)
+            metadata = _description(path, file.metadata(), kind)
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except SafetensorError as error:
         reason = str(error).splitlines()[0]
@@ -186,11 +187,40 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
         raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
 
 
-def _description(path: Path, file: Any, kind: str) -> dict[str, Any]:
-    """A file's JSON object, checked to be of this format and kind."""
+def read_header(path: Path, kind: str) -> dict[str, Any]:
+    """The JSON object of a model file or a training state, without reading a tensor.
+
+    A safetensors file begins with the length of its JSON header, 8 bytes little-endian, and that header.
+
+    Raises:
+        ModelFileError: as for ``load_model``, where the header shows it; the tensors are not looked at.
+    """
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
     try:
-        metadata = json.loads((file.metadata() or {})["charrnn"])
-    except (KeyError, ValueError, RecursionError):  # ValueError: invalid JSON, or beyond the decoder's limits
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            whole = length <= os.fstat(file.fileno()).st_size - 8
+            header = json.loads(file.read(length)) if whole else None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise ModelFileError(f"{path}: not a whole safetensors file; copy it again, or train anew")
+    return _description(path, header.get("__metadata__"), kind)
+
+
+def _description(path: Path, described: Any, kind: str) -> dict[str, Any]:
+    """A file's JSON object, once it is known to be of our format and of this kind."""
+    try:
+        metadata = json.loads((described or {})["charrnn"])
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # ValueError: invalid JSON, or beyond its limits
         raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if found != FORMAT:

@@ -108,17 +108,22 @@ def test_shades() -> None:
     assert [shade(bits) for bits in (-0.1, 0, 0.9, 1, 6.5, 7, 40)] == [0, 0, 0, 1, 6, 7, 7]
 
 
-def test_contrast() -> None:
-    """Every shade leaves its character readable: a contrast of 4.5 and more (WCAG 2.2)."""
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colours as #rrggbb (WCAG 2.2)."""
 
     def luminance(color: str) -> float:
         parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         r, g, b = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
         return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast() -> None:
+    """Every shade leaves its character readable: a contrast of 4.5 and more (WCAG 2.2)."""
     for ink, background in [*zip(INK, SHADES, strict=True), ("#ffffff", UNKNOWN)]:
-        low, high = sorted((luminance(ink), luminance(background)))
-        assert (high + 0.05) / (low + 0.05) >= 4.5
+        assert contrast(ink, background) >= 4.5
 
 
 # -- the terminal ------------------------------------------------------------------------------------------

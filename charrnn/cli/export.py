@@ -1,0 +1,76 @@
+"""``charrnn export``: one page that writes in a browser, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from charrnn.cli.options import model_option, quiet_option
+from charrnn.errors import RunError
+
+
+@click.command()
+@click.argument("page", type=click.Path(path_type=Path))
+@model_option
+@click.option("--int8", is_flag=True, help="Store weights in 8 bits: half the size, and almost as good.")
+@click.option("--float32", is_flag=True, help="Store weights as they are: twice the size, and exact.")
+@click.option("--title", help="The page's title.  [default: the model's name]")
+@click.option("--force", is_flag=True, help="Replace PAGE if it is there.")
+@quiet_option
+def export(
+    page: Path,
+    *,
+    model: str | None,
+    int8: bool,
+    float32: bool,
+    title: str | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Write PAGE, an HTML file in which the model writes: in any browser, offline.
+
+    Weights are stored as float16 unless asked otherwise; what rounding them costs is measured and reported.
+    """
+    if int8 and float32:
+        raise click.UsageError("--int8 and --float32 are two precisions; give one")
+
+    from charrnn import __version__
+    from charrnn.cli.output import note
+    from charrnn.cli.prompt import as_typed
+    from charrnn.files import write_atomically
+    from charrnn.model.file import load_model
+    from charrnn.pages import export as pages
+    from charrnn.runs import find_model, run_name
+
+    path = find_model(model)
+    check(page, path, force=force)
+    loaded = load_model(path)
+    precision: pages.Precision = "int8" if int8 else "float32" if float32 else "float16"
+    name = run_name(path) if title is None else as_typed(title)
+    text = pages.page(loaded, name, precision, generator=f"charrnn {__version__}")
+    data = text.encode("utf-8", "replace")
+    write_atomically(page, data)
+    note(f"wrote {page}, {len(data) / 1e6:.1f} MB", quiet=quiet)
+    if precision != "float32" and not quiet:
+        cost = pages.rounding_cost(loaded, precision)
+        unit = "byte" if loaded.tokenizer.kind == "byte" else "character"
+        note(f"{precision} weights cost {cost:.5f} nats a {unit}, measured on text that the model writes")
+
+
+def check(page: Path, model: Path, *, force: bool) -> None:
+    """Refuses to write where something is that must stay, or where nothing can be.
+
+    Raises:
+        RunError: naming the file and the remedy.
+    """
+    if not page.parent.is_dir():
+        raise RunError(f"{page.parent}: no such directory; make it first")
+    if not page.exists():
+        return
+    if not page.is_file():
+        raise RunError(f"{page}: not a file that could be replaced; name another one")
+    if page.samefile(model):
+        raise RunError(f"{page}: is the model itself; name another file for the page")
+    if not force:
+        raise RunError(f"{page}: exists; replace it with --force, or name another file")

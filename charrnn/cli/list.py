@@ -1,0 +1,108 @@
+"""``charrnn list``: which runs there are, and how well each of them predicts."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from charrnn.runs import Summary
+
+HEADER = ("name", "age", "model", "text", "chars", "bits/char", "state", "size")
+LEFT = {"name", "model", "text", "state"}
+UNKNOWN = "-"
+WIDEST = 40  # characters of a name or a text's name in the table
+
+
+@click.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print an object a run instead of a table.")
+def list_runs(*, as_json: bool) -> None:
+    """List the runs under runs/, newest first."""
+    from charrnn.cli.output import byte_writer, note
+    from charrnn.runs import RUNS, summaries
+
+    found = summaries()
+    now = time.time()
+    text = "".join(_json(summary, now) for summary in found) if as_json else table(found, now)
+    byte_writer()(text.encode("utf-8", "replace"))
+    if not found:
+        note(f"no runs under {RUNS}/; train one (charrnn train TEXT)")
+
+
+def _json(summary: Summary, now: float) -> str:
+    import dataclasses
+    import json
+
+    values: dict[str, Any] = dataclasses.asdict(summary) | {"age": round(now - summary.modified, 3)}
+    return json.dumps(values) + "\n"
+
+
+def table(summaries: list[Summary], now: float) -> str:
+    """Aligned columns under one header; of what cannot be read, the reason after its name.
+
+    Args:
+        summaries: in the order in which they are shown.
+        now: in seconds since 1970, from which ages count.
+    """
+    if not summaries:
+        return ""
+    rows = [_cells(summary, now) for summary in summaries]
+    shown = [HEADER, *(row for row in rows if len(row) == len(HEADER))]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    widths[0] = max(len(row[0]) for row in [HEADER, *rows])
+    widths[1] = max(len(row[1]) for row in [HEADER, *rows])
+    lines = []
+    for row in [HEADER, *rows]:
+        padded = [
+            cell.ljust(width) if name in LEFT else cell.rjust(width)
+            for name, cell, width in zip(HEADER, row[: len(widths)], widths, strict=False)
+        ]
+        lines.append("  ".join(padded).rstrip() + "\n")
+    return "".join(lines)
+
+
+def _cells(summary: Summary, now: float) -> tuple[str, ...]:
+    """A row; of what cannot be read name, age and reason."""
+    name = _short(summary.name)
+    age = age_of(now - summary.modified) if summary.modified else UNKNOWN
+    if summary.error is not None:
+        return name, age, _visible(summary.error)
+    shape = UNKNOWN
+    if summary.cell and summary.layers and summary.units:
+        shape = f"{summary.cell} {summary.layers}x{summary.units}"
+    bits = summary.bits_per_character
+    return (
+        name,
+        age,
+        _visible(shape),
+        _short(summary.text or UNKNOWN),
+        UNKNOWN if summary.characters is None else f"{summary.characters:,}",
+        UNKNOWN if bits is None else f"{bits:.3f}",
+        summary.state or UNKNOWN,
+        f"{summary.size / 1e6:.1f} MB",
+    )
+
+
+def _short(text: str) -> str:
+    text = _visible(text)
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
+
+
+def _visible(text: str) -> str:
+    """A name in which nothing breaks the line or moves the cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def age_of(seconds: float) -> str:
+    """A length of time in its largest whole unit.
+
+    >>> [age_of(s) for s in (-5, 59, 60, 7200, 86400 * 3, 86400 * 800)]
+    ['0s', '59s', '1m', '2h', '3d', '2y']
+    """
+    whole = max(0, int(seconds))
+    for unit, length in (("y", 365 * 86400), ("d", 86400), ("h", 3600), ("m", 60)):
+        if whole >= length:
+            return f"{whole // length}{unit}"
+    return f"{whole}s"
