@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from charrnn.errors import ConfigError
 
 Cell = Literal["lstm", "gru", "rnn"]
+Output = Literal["top", "all"]
 TokenizerKind = Literal["char", "byte"]
 Newlines = Literal["keep", "unix"]
 Size = Literal["auto", "small", "medium", "large"]
@@ -84,9 +85,12 @@ class ModelConfig:
     )
     dropout: float = setting(0.1, "Share of units silenced after each layer, anew in every window.")
 
+    output: Output = setting("top", "Layers that the output reads: the top one, or all.")
+
     def __post_init__(self) -> None:
         """Refuses what is out of range, by the flag's name."""
         _check_choice("--cell", self.cell, Cell)
+        _check_choice("--output", self.output, Output)
         _check("--num-layers", self.num_layers, 1 <= self.num_layers <= 64, "from 1 to 64")
         _check("--hidden-size", self.hidden_size, 1 <= self.hidden_size <= 65536, "from 1 to 65536")
         _check(
@@ -99,8 +103,16 @@ class ModelConfig:
 
     @property
     def tied(self) -> bool:
-        """Whether embedding and output share one matrix (Press & Wolf, 2017)."""
-        return self.embedding_size == self.hidden_size
+        """Whether embedding and output share one matrix (Press & Wolf, 2017).
+
+        They do where the output reads the top layer alone and that has the embedding's size.
+        """
+        return self.output == "top" and self.embedding_size == self.hidden_size
+
+    @property
+    def read_size(self) -> int:
+        """How many hidden units the output reads: those of the top layer, or of all layers side by side."""
+        return self.hidden_size * (self.num_layers if self.output == "all" else 1)
 
     @property
     def gates(self) -> int:

@@ -20,6 +20,7 @@ from charrnn.config import (
     Device,
     ModelConfig,
     Newlines,
+    Output,
     Precision,
     Size,
     TokenizerKind,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @setting(ModelConfig, "num_layers")
 @setting(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size", shown="by --size")
 @setting(ModelConfig, "embedding_size")
+@setting(ModelConfig, "output", type=Output)
 @setting(ModelConfig, "dropout", shown="0 to 0.5: more for short texts and many passes")
 @setting(TrainingConfig, "lr", "--lr", "--learning-rate")
 @setting(

@@ -64,7 +64,7 @@ def expected_shapes(config: ModelConfig, vocabulary: int) -> dict[str, tuple[int
         shapes[f"layers.{layer}.recurrent.weight"] = (rows, hidden)
         shapes[f"layers.{layer}.recurrent.bias"] = (rows,)
     if not config.tied:
-        shapes["output.weight"] = (vocabulary, hidden)
+        shapes["output.weight"] = (vocabulary, config.read_size)
     shapes["output.bias"] = (vocabulary,)
     return shapes
 
