@@ -14,6 +14,7 @@ from charrnn.errors import ConfigError
 from charrnn.settings import Config, flag_of, setting
 
 Cell = Literal["lstm", "gru", "rnn"]
+Output = Literal["top", "all"]
 TokenizerKind = Literal["char", "byte"]
 Newlines = Literal["keep", "unix"]
 Optimizer = Literal["muon", "adamw"]
@@ -83,11 +84,24 @@ class ModelConfig(Config):
         below=1,
         shown=f"0 to {MOST_DROPOUT:g}, more for short texts and many passes",
     )
+    output: Output = setting(
+        "top",
+        "Layers whose hidden states the output layer reads: the top one, or all of them.",
+        shown="all for long texts, else top",
+    )
 
     @property
     def tied(self) -> bool:
-        """Whether embedding and output share one matrix (Press & Wolf, 2017)."""
-        return self.embedding_size == self.hidden_size
+        """Whether embedding and output share one matrix (Press & Wolf, 2017).
+
+        They do where the output reads the top layer alone and that has the embedding's size.
+        """
+        return self.output == "top" and self.embedding_size == self.hidden_size
+
+    @property
+    def read_size(self) -> int:
+        """How many hidden units the output reads: those of the top layer, or of all layers side by side."""
+        return self.hidden_size * (self.num_layers if self.output == "all" else 1)
 
     @property
     def gates(self) -> int:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @config_option(ModelConfig, "num_layers")
 @config_option(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size")
 @config_option(ModelConfig, "embedding_size")
+@config_option(ModelConfig, "output")
 @config_option(ModelConfig, "dropout")
 @config_option(TrainingConfig, "lr", "--lr", "--learning-rate")
 @config_option(TrainingConfig, "matrix_lr")

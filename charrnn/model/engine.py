@@ -66,7 +66,7 @@ class Engine:
     Attributes:
         table: (vocabulary, gates * hidden): each symbol's input product in the first layer.
         layers: in the order in which data passes through them.
-        output: (vocabulary, hidden + 1); the last column is the bias.
+        output: (vocabulary, units that the output reads + 1); the last column is the bias.
         largest: what no logit's magnitude can exceed.
     """
 
@@ -178,7 +178,7 @@ class Stream:
         self._layers = [
             make(layer, self.hidden, work[index], index) for index, layer in enumerate(engine.layers)
         ]
-        self._top = self.hidden[-self._size - 1 :]  # including the 1
+        self._read = self.hidden[-config.read_size - 1 :]  # what the output reads, including the 1
 
     def step(self, ids: Any) -> Floats:
         """Reads one symbol per stream and returns the logits of the next one.
@@ -190,7 +190,7 @@ class Stream:
             (vocabulary,) or (vocabulary, N), a buffer that the next step overwrites.
         """
         self.advance(ids)
-        return np.dot(self._output, self._top, self._logits)  # (vocabulary, hidden + 1) (hidden + 1,)
+        return np.dot(self._output, self._read, self._logits)  # (vocabulary, units + 1) (units + 1,)
 
     def advance(self, ids: Any) -> None:
         """Reads one symbol per stream without computing logits."""
@@ -212,11 +212,11 @@ class Stream:
         Returns:
             (time, vocabulary), newly allocated.
         """
-        top = np.empty((len(ids), self._size + 1), np.float32)
+        read = np.empty((len(ids), len(self._read)), np.float32)
         for time, id in enumerate(ids.tolist()):
             self.advance(id)
-            top[time] = self._top
-        return top @ self._output.T
+            read[time] = self._read
+        return read @ self._output.T
 
     def save(self) -> tuple[Floats, Floats]:
         """Copies of the state, for ``restore``."""

@@ -8,6 +8,7 @@ either the old file or the new one is there, complete.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import write_atomically
 from charrnn.text.tokenizer import Tokenizer, tokenizer_from
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # format 1 has no checksum, and its output layer reads the top layer
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -65,19 +67,21 @@ def expected_shapes(config: ModelConfig, vocabulary: int) -> dict[str, tuple[int
         shapes[f"layers.{layer}.recurrent.weight"] = (rows, hidden)
         shapes[f"layers.{layer}.recurrent.bias"] = (rows,)
     if not config.tied:
-        shapes["output.weight"] = (vocabulary, hidden)
+        shapes["output.weight"] = (vocabulary, config.read_size)
     shapes["output.bias"] = (vocabulary,)
     return shapes
 
 
-def save_model(path: Path, model: ModelFile) -> None:
-    """Writes a model file atomically, with float32 weights.
+def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
+    """Writes a model file atomically, with float32 weights, or with float16 ones.
 
     Raises:
         OSError: the disk is full, or the file cannot be written; an existing file is unchanged.
         ModelFileError: ``load_model`` would refuse the file; nothing is written.
     """
-    weights = {name: np.ascontiguousarray(w, np.float32) for name, w in model.weights.items()}
+    dtype = np.float16 if half else np.float32
+    with np.errstate(over="ignore"):  # the check that follows reports what became infinite
+        weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
     _check_tensors(path, weights, expected_shapes(model.config, model.tokenizer.size))
     metadata = {
         "format": FORMAT,
@@ -164,9 +168,22 @@ def load_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 
 def _write(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
+    tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     # One metadata key and sorted JSON make equal contents equal bytes.
-    header = {"charrnn": json.dumps(metadata, sort_keys=True)}
+    header = {"charrnn": json.dumps(metadata | {"sha256": checksum(tensors)}, sort_keys=True)}
     write_atomically(path, serialize(tensors, header))
+
+
+def checksum(tensors: Tensors) -> str:
+    """The sha256 of the tensors' bytes, little-endian and in the order of their names, as 64 hex digits.
+
+    >>> checksum({"b": np.zeros(1, np.float32), "a": np.ones(1, np.float32)})[:16]
+    '434b26042aff3fb8'
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].data)
+    return digest.hexdigest()
 
 
 def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
@@ -175,7 +192,7 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = _description(path, file.metadata(), kind)
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         reason = str(error).splitlines()[0]
         raise ModelFileError(
@@ -185,6 +202,9 @@ def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (TypeError, AttributeError) as error:  # a type that NumPy lacks, such as bfloat16
         raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
+    if "sha256" in metadata and metadata["sha256"] != checksum(tensors):
+        raise ModelFileError(f"{path}: damaged: its tensors do not match their sha256; copy it again")
+    return tensors, metadata
 
 
 def read_header(path: Path, kind: str) -> dict[str, Any]:
@@ -223,9 +243,9 @@ def _description(path: Path, described: Any, kind: str) -> dict[str, Any]:
     ):  # ValueError: invalid JSON, or beyond its limits
         raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
     found = metadata.get("format") if isinstance(metadata, dict) else None
-    if found != FORMAT:
+    if found not in READABLE or isinstance(found, bool):
         raise ModelFileError(
-            f"{path}: expected format {FORMAT}, found {found}; use the charrnn that wrote it"
+            f"{path}: expected format {FORMAT} or less, found {found}; use the charrnn that wrote it"
         )
     if metadata.get("kind") != kind:
         raise ModelFileError(f"{path}: expected a {kind} file, found a {metadata.get('kind')} file")

@@ -6,6 +6,10 @@ With x_t the character read at time t, E the embedding and L layers:
     h_t^l = cell(a_t^(l-1), h_(t-1)^l)    (batch, hidden), and a_t^l = dropout(h_t^l)
     logits_t = W a_t^L + b                (batch, vocabulary), of the character at t + 1
 
+or, if the output reads all layers (Graves, 2013, "Generating sequences with recurrent neural networks"),
+
+    logits_t = W [a_t^1; ...; a_t^L] + b = b + sum over l of W^l a_t^l
+
 ``charrnn.model.engine`` computes the same in NumPy; tests compare the two.
 """
 
@@ -55,7 +59,7 @@ class CharRNN(nn.Module):
         cell = CELLS[config.cell]
         # One torch module per layer, since dropout between them is our own; each takes oneDNN's fast path.
         self.layers = nn.ModuleList([cell(sizes[i], sizes[i + 1]) for i in range(config.num_layers)])
-        self.output = nn.Linear(config.hidden_size, vocabulary)
+        self.output = nn.Linear(config.read_size, vocabulary)
         if config.tied:
             self.output.weight = self.embedding.weight
         self.reset_parameters()
@@ -87,12 +91,16 @@ class CharRNN(nn.Module):
             logits (time, batch, vocabulary) and the new state, attached to the autograd graph.
         """
         activations = self.embedding(ids)  # (time, batch, embedding)
+        read: list[Tensor] = []
         after: State = []
         for index, layer in enumerate(self.layers):
             before = _packed(state[index]) if state is not None else None
             hidden, last = layer(activations, before)  # (time, batch, hidden)
             after.append(last if isinstance(last, tuple) else (last,))
             activations = self._drop(hidden)  # (time, batch, hidden)
+            read.append(activations)
+        if self.config.output == "all" and len(read) > 1:
+            activations = torch.cat(read, dim=-1)  # (time, batch, layers * hidden)
         return self.output(activations), after
 
     def loss(self, ids: Tensor, targets: Tensor, state: State | None) -> tuple[Tensor, State]:

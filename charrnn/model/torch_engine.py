@@ -87,6 +87,8 @@ class TorchStream:
             past = torch.addmm(weights[at + "recurrent.bias"], hidden, weights[at + "recurrent.weight"].T)
             x = self._cell(index, below, past)  # (N, hidden)
             hidden.copy_(x)
+        if config.output == "all":
+            x = torch.cat(list(self.hidden), dim=1)  # (N, layers * hidden)
         torch.addmm(weights["output.bias"], x, self._engine.output.T, out=self._logits)
 
     def _cell(self, index: int, below: Tensor, past: Tensor) -> Tensor:

@@ -30,6 +30,9 @@ SMALLEST_BUDGETS = dict(zip(SIZES, (0.0, 1.5e6, 6.8e6), strict=True))
 SMALLEST_BATCH = 4  # sequences; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # factor by which less is read in a time when the batch size is halved
 TOLERANCE = 0.25  # of a halving, within which the batch size stays: speeds are measured roughly
+# Characters from which on an output that reads all layers gains: 0.02 nats on tiny Shakespeare after equal
+# steps. On a text of 140,000 characters it loses 0.013.
+OUTPUT_READS_ALL_FROM = 500_000
 EPOCHS_STEPS = 3000  # that --epochs should at least make
 
 MEASURED_SECONDS = 1.0
@@ -81,6 +84,8 @@ def choose_model(
     passes = planned = read / corpus.train_size
     if training.time is not None and training.patience:
         planned = min(passes, MOST_PASSES)
+    if "output" not in shape and not model.tied and corpus.train_size >= OUTPUT_READS_ALL_FROM:
+        model = dataclasses.replace(model, output="all")
     if "dropout" not in shape:
         model = dataclasses.replace(model, dropout=dropout_for(planned, corpus.train_size))
     times = f"the text will be read about {_times(planned)}"

@@ -57,6 +57,7 @@ def repack(data: bytes, replaced: dict[str, tuple[str, list[int], bytes] | None]
     """The file with tensors replaced by (type, shape, bytes), added, or left out (None)."""
     header, description, body = parse(data)
     header.pop("__metadata__")
+    description.pop("sha256")  # it would no longer match
     tensors = {
         name: (entry["dtype"], entry["shape"], body[slice(*entry["data_offsets"])])
         for name, entry in header.items()
@@ -110,21 +111,6 @@ def test_models_come_back_as_they_were(
         assert loaded.weights[name].tobytes() == weight.tobytes()
 
 
-def test_half_precision_loads(tmp_path: Path) -> None:
-    """A file of float16 tensors, which the format allows, loads as float32 with the same numbers."""
-    model = random_model(hidden=32, embedding=16)
-    full, half = tmp_path / "full", tmp_path / "half"
-    save_model(full, model)
-    rounded = {
-        name: ("F16", list(weight.shape), weight.astype(np.float16).tobytes())
-        for name, weight in model.weights.items()
-    }
-    half.write_bytes(repack(full.read_bytes(), {**rounded}))
-    for name, weight in load_model(half).weights.items():
-        assert weight.dtype == np.float32
-        assert weight.tolist() == model.weights[name].astype(np.float16).tolist()
-
-
 def test_equal_models_are_equal_bytes(write_model: ModelWriter) -> None:
     """The order in which weights and descriptions were gathered leaves no trace in the file."""
     model = random_model()
@@ -153,8 +139,8 @@ def test_states_come_back_as_they_were(tmp_path: Path) -> None:
 
 # -- the format ----------------------------------------------------------------------------------------
 
-# Written out by hand from the README's description of the format: a reader of version 1 must read them, and
-# a writer must write them, for ever.
+# Written out by hand from the README's description of the format: a reader must read formats 1 and 2 for
+# ever, and a writer of format 2 must write it.
 GOLDEN_SHAPES = {
     "embedding.weight": [2, 1],
     "layers.0.input.bias": [2],
@@ -164,17 +150,22 @@ GOLDEN_SHAPES = {
     "output.bias": [2],
     "output.weight": [2, 2],
 }
-GOLDEN_DESCRIPTION = (
-    '{"architecture": {"cell": "rnn", "dropout": 0.0, "embedding_size": 1, "hidden_size": 2, '
+GOLDEN_DESCRIPTIONS = {
+    1: '{"architecture": {"cell": "rnn", "dropout": 0.0, "embedding_size": 1, "hidden_size": 2, '
     '"num_layers": 1}, "corpus": {}, "format": 1, "kind": "model", "quality": {}, '
     '"tokenizer": {"kind": "char", "unknown": false, "vocabulary": "\\u00e9\\ud83d\\ude00"}, '
-    '"training": {"lr": 0.5}}'
-)
+    '"training": {"lr": 0.5}}',
+    2: '{"architecture": {"cell": "rnn", "dropout": 0.0, "embedding_size": 1, "hidden_size": 2, '
+    '"num_layers": 1, "output": "top"}, "corpus": {}, "format": 2, "kind": "model", "quality": {}, '
+    '"sha256": "3b55d774c48874aeb47067249942114aee2563c10bf0c64c1df12eb8aacb63ea", '
+    '"tokenizer": {"kind": "char", "unknown": false, "vocabulary": "\\u00e9\\ud83d\\ude00"}, '
+    '"training": {"lr": 0.5}}',
+}
 
 
-def golden() -> tuple[bytes, ModelFile]:
-    """A file of version 1 made without the writer, and the model that it holds."""
-    header: dict[str, Any] = {"__metadata__": {"charrnn": GOLDEN_DESCRIPTION}}
+def golden(format: int) -> tuple[bytes, ModelFile]:
+    """A file made without the writer, and the model that it holds."""
+    header: dict[str, Any] = {"__metadata__": {"charrnn": GOLDEN_DESCRIPTIONS[format]}}
     weights, body = {}, b""
     for name, shape in GOLDEN_SHAPES.items():
         size = int(np.prod(shape))
@@ -191,16 +182,17 @@ def golden() -> tuple[bytes, ModelFile]:
 
 
 def test_the_writer_writes_the_golden_bytes(tmp_path: Path) -> None:
-    """A tiny model's file is, byte for byte, what format 1 says."""
-    data, model = golden()
+    """A tiny model's file is, byte for byte, what format 2 says."""
+    data, model = golden(2)
     path = tmp_path / "golden"
     save_model(path, model)
     assert path.read_bytes() == data
 
 
-def test_the_reader_reads_the_golden_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", [1, 2])
+def test_the_reader_reads_the_golden_bytes(tmp_path: Path, format: int) -> None:
     """A file put together from the format's description loads as the model it describes."""
-    data, model = golden()
+    data, model = golden(format)
     path = tmp_path / "golden"
     path.write_bytes(data)
     loaded = load_model(path)
@@ -339,8 +331,9 @@ def architecture(**values: Any) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (change(format=2), "expected format 1, found 2; use the charrnn that wrote it"),
-        (change(format=None), "expected format 1, found None; use the charrnn that wrote it"),
+        (change(format=3), "expected format 2 or less, found 3; use the charrnn that wrote it"),
+        (change(format=True), "expected format 2 or less, found True; use the charrnn that wrote it"),
+        (change(format=None), "expected format 2 or less, found None; use the charrnn that wrote it"),
         (change(kind="state"), "expected a model file, found a state file"),
         (change(architecture=None), "its description lacks or garbles 'architecture'"),
         (change(architecture=[]), "its description lacks or garbles 'architecture'"),
@@ -567,3 +560,26 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_all_errors_are_of_one_family() -> None:
     """Whoever catches CharrnnError catches what is wrong with files."""
     assert issubclass(ModelFileError, CharrnnError)
+
+
+def test_a_flipped_bit_in_the_tensors_is_refused(tmp_path: Path) -> None:
+    """Whichever bit of the numbers is flipped, the file is refused as damaged, or as not finite."""
+    path = tmp_path / "model"
+    save_model(path, random_model())
+    data = path.read_bytes()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    for place in np.random.default_rng(0).integers(8 * begin, 8 * len(data), 200).tolist():
+        damaged = bytearray(data)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ModelFileError, match="damaged: its tensors do not match their sha256"):
+            load_model(path)
+
+
+def test_half_the_size_for_half_the_precision(tmp_path: Path) -> None:
+    """A model saved as float16 loads as its weights rounded to float16."""
+    model, path = random_model(hidden=32, embedding=16), tmp_path / "model"
+    save_model(path, model, half=True)
+    for name, weight in load_model(path).weights.items():
+        assert weight.dtype == np.float32
+        assert weight.tolist() == model.weights[name].astype(np.float16).tolist()

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
-from charrnn.config import Cell, SamplingConfig
+from charrnn.api import Model
+from charrnn.config import Cell
 from charrnn.model.file import ModelFile, load_model, save_model
 from charrnn.pages.export import Precision, page, rounded
-from charrnn.sampling.writer import Author, Writing
 from tests.conftest import Charrnn, random_model
 from tests.pages.browser import CHROMIUM, Browser
 from tests.pages.test_export import HOSTILE
@@ -81,8 +81,8 @@ def export(browser: Browser, tmp_path: Path) -> Any:
 
 def sampled(model: ModelFile, prompt: str = "", **settings: Any) -> str:
     """What the sampler writes, the prompt included, of bytes what can be read of them."""
-    author = Author(model, prompt, SamplingConfig(**({"temperature": 1.0} | settings)))
-    data = prompt.encode() + model.tokenizer.decode_bytes(list(Writing(author)))
+    (sample,) = Model(model).samples(prompt, **({"temperature": 1.0} | settings))
+    data = prompt.encode() + model.tokenizer.decode_bytes(sample.ids)
     return data.decode("utf-8", "replace" if model.tokenizer.kind == "byte" else "surrogatepass")
 
 
@@ -244,9 +244,9 @@ def test_a_prompt_that_the_vocabulary_lacks(export: Any) -> None:
 def test_shading(export: Any) -> None:
     """Each character is on the shade of its bits, which are the model's own."""
     model = random_model(scale=1.0)
-    author = Author(model, "", SamplingConfig(length=200, temperature=1.0, seed=1))
-    choices: list[float] = []
-    ids = list(Writing(author, watch=lambda choice: choices.append(-choice.logprob / float(np.log(2)))))
+    (sample,) = Model(model).samples(length=200, temperature=1.0, seed=1, logprobs=1)
+    assert sample.logprobs is not None
+    choices, ids = [-choice.logprob / float(np.log(2)) for choice in sample.logprobs], sample.ids
     shown = export(model)
     shown.write(length=200, temperature=1, seed=1)
     spans = "Array.from(document.querySelectorAll('#text span'), e => [e.className, e.textContent])"
