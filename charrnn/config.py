@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from charrnn.errors import ConfigError
 
-Cell = Literal["lstm", "gru", "rnn"]
+Cell = Literal["lstm", "gru", "rnn", "relu"]
 TokenizerKind = Literal["char", "byte"]
 Newlines = Literal["keep", "unix"]
 Size = Literal["auto", "small", "medium", "large"]
@@ -105,7 +105,7 @@ class ModelConfig:
     @property
     def gates(self) -> int:
         """How many blocks of ``hidden_size`` rows each weight matrix of a layer has."""
-        return {"lstm": 4, "gru": 3, "rnn": 1}[self.cell]
+        return {"lstm": 4, "gru": 3, "rnn": 1, "relu": 1}[self.cell]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,6 +67,8 @@ def random_model(
     if vocabulary is not None:
         tokenizer = CharTokenizer(vocabulary, unknown=unknown)
     generator = np.random.default_rng(seed)
+    if cell == "relu":
+        scale /= 2  # else its states grow without bound
     weights = {
         name: generator.normal(0, scale, shape).astype(np.float32)
         for name, shape in expected_shapes(config, tokenizer.size).items()

@@ -11,7 +11,9 @@ The engine computes the same in NumPy; tests hold the two to each other.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,7 +26,12 @@ from charrnn.config import ModelConfig
 # For each layer its tensors from step to step, (1, batch, hidden) each: (h, c) of an LSTM, else (h,).
 State = list[tuple[Tensor, ...]]
 
-CELLS: dict[str, type[nn.LSTM | nn.GRU | nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS: dict[str, Callable[[int, int], nn.LSTM | nn.GRU | nn.RNN]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn": nn.RNN,
+    "relu": functools.partial(nn.RNN, nonlinearity="relu"),
+}
 
 
 class CharRNN(nn.Module):
@@ -43,6 +50,8 @@ class CharRNN(nn.Module):
       gates' products, and let z keep what here 1 - z keeps.
     RNN (Elman, 1990):
         h' = tanh(W x + U h)
+    ReLU RNN (Le, Jaitly & Hinton, 2015), whose U begins as the identity:
+        h' = max(0, W x + U h)
 
     Blocks of rows stand in the order i f g o, or r z n.
     """
@@ -61,13 +70,18 @@ class CharRNN(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Orthogonal recurrent blocks (Saxe et al., 2014), forget bias 1 (Jozefowicz et al., 2015)."""
+        """Orthogonal recurrent blocks (Saxe et al., 2014), forget bias 1 (Jozefowicz et al., 2015).
+
+        A ReLU RNN's recurrent matrices are the identity (Le et al., 2015).
+        """
         hidden = self.config.hidden_size
         for name, parameter in parameters_by_name(self).items():
             if name in ("embedding.weight", "output.weight"):
                 nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
             elif name.endswith("input.weight"):
                 nn.init.xavier_uniform_(parameter)
+            elif name.endswith("recurrent.weight") and self.config.cell == "relu":
+                nn.init.eye_(parameter)
             elif name.endswith("recurrent.weight"):
                 for block in parameter.data.view(-1, hidden, hidden):  # (hidden, hidden) for each gate
                     nn.init.orthogonal_(block)

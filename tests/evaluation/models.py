@@ -62,6 +62,8 @@ class Reference:
                 r, z = (sigmoid(a + b) for a, b in gates[:2])
                 n = np.tanh(gates[2][0] + r * gates[2][1])
                 x = (1 - z) * n + z * h
+            elif self.architecture["cell"] == "relu":
+                x = np.maximum(gates[0][0] + gates[0][1], 0)
             else:
                 x = np.tanh(gates[0][0] + gates[0][1])
             self.hidden[layer] = x

@@ -22,7 +22,7 @@ from charrnn.text.tokenizer import CharTokenizer
 from tests.conftest import ALPHABET, PLAY, ModelFactory, ModelWriter, random_model
 from tests.evaluation.models import Doubles, Next, Reference, decode, encode
 
-CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn")
+CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn", "relu")
 BY_TORCH = EvaluationConfig(streams=2)  # more than one stream is torch's
 
 

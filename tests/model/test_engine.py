@@ -17,7 +17,7 @@ from tests.conftest import random_model
 
 Doubles = NDArray[np.float64]
 
-CELLS: list[Cell] = ["lstm", "gru", "rnn"]
+CELLS: list[Cell] = ["lstm", "gru", "rnn", "relu"]
 MODELS = [
     pytest.param(cell, layers, embedding, id=f"{cell}-{layers}-{'tied' if embedding == 8 else 'untied'}")
     for cell in CELLS
@@ -57,6 +57,8 @@ def naive_logits(model: ModelFile, ids: NDArray[Any]) -> Doubles:
                 r, z = sigma(below[0] + past[0]), sigma(below[1] + past[1])
                 n = np.tanh(below[2] + r * past[2])
                 h = (1 - z) * n + z * h
+            elif config.cell == "relu":
+                h = np.maximum(below[0] + past[0], 0)
             else:
                 h = np.tanh(below[0] + past[0])
             hidden[layer] = x = h
@@ -195,12 +197,20 @@ def test_the_model_keeps_its_weights() -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "relu"])
 def test_no_logit_exceeds_the_bound(cell: Cell) -> None:
     """``largest`` bounds every logit's magnitude, even of a network driven into saturation."""
     model = random_model(cell, scale=20.0)
     engine = Engine(model)
     assert np.abs(engine.stream().read(some_ids(model))).max() <= engine.largest * (1 + 1e-5)
+
+
+def test_relu_logits_have_no_bound() -> None:
+    """A ReLU network's logits may be of any size, and both engines say so."""
+    from charrnn.model.torch_engine import TorchEngine
+
+    model = random_model("relu")
+    assert Engine(model).largest == TorchEngine(model, "cpu").largest == np.inf
 
 
 @pytest.mark.parametrize("cell", CELLS)
