@@ -1,4 +1,4 @@
-"""The command line: ``charrnn train``, ``sample`` and ``evaluate``.
+"""The command line: ``charrnn train``, ``sample``, ``evaluate`` and ``inspect``.
 
 Commands parse, call the library and print; whatever goes wrong ends here as one line and a status.
 """
@@ -15,6 +15,7 @@ import click
 
 from charrnn import __version__
 from charrnn.cli.evaluate import evaluate
+from charrnn.cli.inspect import inspect
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
@@ -58,7 +59,7 @@ def cli() -> None:
     """Learn to write like any text, one character at a time."""
 
 
-for command in (train, sample, evaluate):
+for command in (train, sample, evaluate, inspect):
     cli.add_command(command)
 
 
