@@ -111,11 +111,16 @@ def reaches(model: ModelFile, ids: Ids, *, steps: int = STEPS, seed: int = 0) ->
         CorpusError: the text is too short.
     """
     text = windows(ids, steps)
-    found = [reach("model", model.config, model.weights, text)]
+    networks: list[tuple[str, ModelConfig, dict[str, Any]]] = [("model", model.config, model.weights)]
     for cell in FRESH:
         config = dataclasses.replace(model.config, cell=cell)
-        found.append(reach(cell, config, fresh_weights(config, model.tokenizer.size, seed), text))
-    return found
+        networks.append((cell, config, fresh_weights(config, model.tokenizer.size, seed)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # thousands of small products, for which several threads only wait
+    try:
+        return [reach(*network, text) for network in networks]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fresh_weights(config: ModelConfig, vocabulary: int, seed: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ NEAR = 0.01  # a loss within this share of the whole's is as good
 
 # Multiplications and additions that a measurement may cost: some ten seconds of two cores.
 BUDGET = 8e11
-TARGETS = (32, 512)  # the fewest and most characters whose loss is measured
+TARGETS = (32, 256)  # the fewest and most characters whose loss is measured
 
 Doubles = NDArray[np.float64]
 
