@@ -4,7 +4,7 @@
 
 Trains one layer of 128 units of each cell on the shipped play, propagates an error at one character back
 through the 128 before it, and prints the half-lives as a table. The picture is the one of the lectures on
-vanishing gradients: the norm of the gradient with respect to the input's product, by the distance from the error.
+vanishing gradients: the norm of the gradient with respect to the input's product, by the distance back.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _panel(title: str, reaches: list[Reach]) -> str:
     parts.append(
         f'<text x="{(LEFT + right) / 2}" y="{HEIGHT + 38}" text-anchor="middle">characters back</text>'
     )
-    ends: list[float] = []
+    ends: list[tuple[str, float]] = []
     for name, log in sorted(logs.items(), key=lambda item: -float(item[1][-1])):
         visible = np.flatnonzero(log > LEAST)
         points = [place(step, float(log[step])) for step in visible.tolist()]
@@ -87,9 +87,14 @@ def _panel(title: str, reaches: list[Reach]) -> str:
             f'<polyline points="{line}" fill="none" stroke="{COLORS[name]}" stroke-width="2" '
             f'stroke-dasharray="{DASHES[name]}"/>'
         )
-        y = max(points[-1][1], ends[-1] + 14) if ends else points[-1][1]
-        ends.append(y)
-        parts.append(f'<text x="{right + 6}" y="{y + 4:.1f}" fill="{COLORS[name]}">{CELL_NAMES[name]}</text>')
+        y = max(points[-1][1], ends[-1][1] + 14) if ends else points[-1][1]
+        ends.append((name, y))
+    over = max(0.0, ends[-1][1] - HEIGHT)  # names that were pushed below the axis push the others up
+    for name, y in ends:
+        up = y - over if over and y > HEIGHT - 14 * len(ends) else y
+        parts.append(
+            f'<text x="{right + 6}" y="{up + 4:.1f}" fill="{COLORS[name]}">{CELL_NAMES[name]}</text>'
+        )
     return "".join(parts)
 
 

@@ -58,17 +58,19 @@ def report_lines(found: Inspection, unit: Unit | None, *, width: int, color: boo
 def fact_lines(found: Inspection, width: int) -> Iterator[str]:
     """What the model is: a name and a value a line, long values broken."""
     for name, value in facts(found.description):
+        # A vocabulary is no words: it is cut where the line ends.
         room = width - 12
-        pieces = [value[at : at + room] for at in range(0, len(value), room)]
-        if " " in value and name != "vocabulary":
-            pieces = _wrapped(value, room)
+        cut = [value[at : at + room] for at in range(0, len(value), room)]
+        pieces = cut if name == "vocabulary" else _wrapped(value, room)
         for index, piece in enumerate(pieces):
             yield f"{name if index == 0 else '':<12}{piece}"
 
 
 def _wrapped(value: str, room: int) -> list[str]:
+    """Lines of at most ``room`` columns, broken at spaces, or within words that are longer."""
     lines = [""]
-    for word in value.split(" "):
+    parts = [word[at : at + room] for word in value.split(" ") for at in range(0, len(word), room)]
+    for word in parts:
         if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
             lines.append("")
         lines[-1] += (" " if lines[-1] else "") + word
@@ -98,9 +100,10 @@ def followed_lines(found: Inspection, along: Along, width: int) -> Iterator[str]
     """Which units follow which feature, best first."""
     count, unknown = len(along.script.characters), len(along.script.characters) - len(along.script.places)
     yield ""
-    yield (
+    yield from _wrapped(
         f"{_plain(found.text)}: {count:,} characters, {unknown:,} unknown, "
-        f"{found.bits_per_character:.4f} bits/char"
+        f"{found.bits_per_character:.4f} bits/char",
+        width,
     )
     if not along.followed:
         yield "too short, or too much the same, to compare units with features of the text"

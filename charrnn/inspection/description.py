@@ -66,7 +66,7 @@ def _number(value: Any) -> float | None:
 def facts(described: dict[str, Any]) -> list[tuple[str, str]]:
     """The description as a person reads it: names and values, in order."""
     lines = [
-        ("file", f"{described['path']} ({described['bytes'] / 1e6:,.1f} MB)"),
+        ("file", f"{described['path']} ({_size(described['bytes'])})"),
         ("model", _shape(described)),
     ]
     lines.append(("vocabulary", _vocabulary(described["vocabulary"])))
@@ -80,6 +80,10 @@ def facts(described: dict[str, Any]) -> list[tuple[str, str]]:
     if quality:
         lines.append(("quality", _quality(quality)))
     return lines
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _shape(described: dict[str, Any]) -> str:

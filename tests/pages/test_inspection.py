@@ -159,7 +159,11 @@ def test_browser(trained: Path, tmp_path: Path) -> None:
     path = trained / "model.safetensors"
     model = load_model(path)
     found = inspect_file(path, model)
-    text = PLAY.read_text(encoding="utf-8")[:3000]
+    found.curves = [
+        {"step": step, "train_loss": 3 / step, "val_loss": None, "lr": 0.1, "gradient_norm": 1.0}
+        for step in range(1, 6)
+    ]
+    text = PLAY.read_text(encoding="utf-8")[:400]
     add_text(found, model, text_of(text, model.tokenizer), 100_000)
     add_gradients(found, model)
     add_memory(found, model)
