@@ -150,6 +150,21 @@ class Model:
 
         return score_text(self.file, text)
 
+    def activations(self, text: str) -> dict[str, NDArray[np.float32]]:
+        """What every unit does along a text, which is read from its beginning.
+
+        Returns:
+            (hidden, characters) float32 for each layer and signal, named "0.hidden", "1.cell", "1.forget" and
+            so on: the hidden states, an LSTM's cells, and the gates, after each character. Of a byte model
+            there is a column for each byte.
+
+        Raises:
+            UnknownCharacterError: the text holds what the vocabulary does not.
+        """
+        from charrnn.inspection.cells import activations
+
+        return activations(self.file, self.file.tokenizer.encode(text))
+
     def _prepare(
         self,
         prompt: str,

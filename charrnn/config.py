@@ -13,7 +13,7 @@ from typing import Any, Literal
 from charrnn.errors import ConfigError
 from charrnn.settings import Config, flag_of, setting
 
-Cell = Literal["lstm", "gru", "rnn"]
+Cell = Literal["lstm", "gru", "rnn", "relu"]
 Output = Literal["top", "all"]
 TokenizerKind = Literal["char", "byte"]
 Newlines = Literal["keep", "unix"]
@@ -99,14 +99,19 @@ class ModelConfig(Config):
         return self.output == "top" and self.embedding_size == self.hidden_size
 
     @property
+    def read_layers(self) -> range:
+        """The layers whose hidden states the output reads, side by side: the top one, or all."""
+        return range(0 if self.output == "all" else self.num_layers - 1, self.num_layers)
+
+    @property
     def read_size(self) -> int:
-        """How many hidden units the output reads: those of the top layer, or of all layers side by side."""
-        return self.hidden_size * (self.num_layers if self.output == "all" else 1)
+        """How many hidden units the output reads."""
+        return self.hidden_size * len(self.read_layers)
 
     @property
     def gates(self) -> int:
         """How many blocks of ``hidden_size`` rows each weight matrix of a layer has."""
-        return {"lstm": 4, "gru": 3, "rnn": 1}[self.cell]
+        return {"lstm": 4, "gru": 3, "rnn": 1, "relu": 1}[self.cell]
 
 
 # What --size stands for, smallest first.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from charrnn.config import Cell, ModelConfig
+from charrnn.config import Cell, ModelConfig, Output
 from charrnn.model.file import ModelFile, expected_shapes, save_model
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 
@@ -49,6 +49,7 @@ class ModelFactory(Protocol):
         unknown: bool = False,
         seed: int = 0,
         scale: float = 0.5,
+        output: Output = "top",
     ) -> ModelFile:
         """A model whose weights are normal with the deviation ``scale``; no vocabulary makes a byte model."""
 
@@ -63,13 +64,16 @@ def random_model(
     unknown: bool = False,
     seed: int = 0,
     scale: float = 0.5,
+    output: Output = "top",
 ) -> ModelFile:
     """A model whose weights are normal with the deviation ``scale``; no vocabulary makes a byte model."""
-    config = ModelConfig(cell, layers, hidden, embedding, dropout=0.0)
+    config = ModelConfig(cell, layers, hidden, embedding, dropout=0.0, output=output)
     tokenizer: Tokenizer = ByteTokenizer()
     if vocabulary is not None:
         tokenizer = CharTokenizer(vocabulary, unknown=unknown)
     generator = np.random.default_rng(seed)
+    if cell == "relu":
+        scale /= 2  # else its states grow without bound
     weights = {
         name: generator.normal(0, scale, shape).astype(np.float32)
         for name, shape in expected_shapes(config, tokenizer.size).items()

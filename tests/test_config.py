@@ -270,7 +270,7 @@ def test_settings_come_back_from_a_file(config: type[Any]) -> None:
 
 def test_cells_have_their_gates() -> None:
     """An LSTM has four blocks of rows, a GRU three, an RNN one."""
-    assert [ModelConfig(cell).gates for cell in ("lstm", "gru", "rnn")] == [4, 3, 1]
+    assert [ModelConfig(cell).gates for cell in ("lstm", "gru", "rnn", "relu")] == [4, 3, 1, 1]
 
 
 def test_sizes_that_agree_are_tied() -> None:

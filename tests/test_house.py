@@ -36,6 +36,7 @@ TORCH = {
     "charrnn.model.device",
     "charrnn.evaluation.torch_scorer",
     "charrnn.evaluation.dynamic",
+    "charrnn.inspection.gradients",
 }
 
 

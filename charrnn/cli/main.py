@@ -16,6 +16,7 @@ import click
 from charrnn import __version__
 from charrnn.cli.evaluate import evaluate
 from charrnn.cli.export import export
+from charrnn.cli.inspect import inspect
 from charrnn.cli.list import list_runs
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -60,7 +61,7 @@ def cli() -> None:
     """Learn to write like any text, one character at a time."""
 
 
-for command in (train, sample, evaluate, list_runs, export):
+for command in (train, sample, evaluate, inspect, list_runs, export):
     cli.add_command(command)
 
 

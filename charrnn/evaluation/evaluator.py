@@ -137,9 +137,14 @@ def read_scores(engine: Engine, ids: Ids, start: int) -> Iterator[Piece]:
     block = max(16, LOGITS // engine.vocabulary)
     for begin in range(0, len(ids), block):
         targets = ids[begin : begin + block]  # (time,)
-        logs = log_softmax(stream.read(shift_right(targets, previous)))  # (time, vocabulary)
-        yield begin, logs[np.arange(len(targets)), targets].astype(np.float32)
+        yield begin, target_scores(stream.read(shift_right(targets, previous)), targets)
         previous = int(targets[-1])
+
+
+def target_scores(logits: Floats, targets: Ids) -> Floats:
+    """The natural-log probability (time,) of each target under its logits (time, vocabulary)."""
+    found: Floats = log_softmax(logits)[np.arange(len(targets)), targets].astype(np.float32)
+    return found
 
 
 def score_text(model: ModelFile, text: str) -> Floats:

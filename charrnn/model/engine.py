@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,7 @@ Floats = NDArray[np.float32]
 
 # The order of a file's blocks of rows (LSTM: i f g o; GRU: r z n) that puts the sigmoids first, and the
 # number of blocks that are sigmoids.
-BLOCKS = {"lstm": ([0, 1, 3, 2], 3), "gru": ([0, 1, 2], 2), "rnn": ([0], 0)}
+BLOCKS = {"lstm": ([0, 1, 3, 2], 3), "gru": ([0, 1, 2], 2), "rnn": ([0], 0), "relu": ([0], 0)}
 
 # A 0-d array, which saves a ufunc the conversion of a Python number at every call.
 HALF = np.array(0.5, np.float32)
@@ -67,7 +68,7 @@ class Engine:
         table: (vocabulary, gates * hidden): each symbol's input product in the first layer.
         layers: in the order in which data passes through them.
         output: (vocabulary, units that the output reads + 1); the last column is the bias.
-        largest: what no logit's magnitude can exceed.
+        largest: what no logit's magnitude can exceed; infinite for ReLU cells.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -95,9 +96,10 @@ class Engine:
             self.layers[:2] = _widened(*self.layers[:2])
         output = weights["embedding.weight" if config.tied else "output.weight"]
         self.output: Floats = np.hstack([output, weights["output.bias"][:, None]])
-        # No unit exceeds 1, so no logit can exceed this; what it means for sums of exponentials is the
-        # sampler's business.
-        self.largest = float(np.abs(self.output).sum(axis=1).max())
+        # No unit exceeds 1, unless it is a ReLU, so no logit can exceed this; what it means for sums of
+        # exponentials is the sampler's business.
+        bounded = config.cell != "relu"
+        self.largest = float(np.abs(self.output).sum(axis=1).max()) if bounded else math.inf
 
     @functools.cached_property
     def columns(self) -> Floats:
@@ -174,7 +176,7 @@ class Stream:
         self.cells: Floats = work[:, rows:]
         self._logits: Floats = np.zeros((engine.vocabulary, *columns), np.float32)
         self._below: Floats = np.zeros((rows, *columns), np.float32)
-        make = {"lstm": lstm_layer, "gru": gru_layer, "rnn": rnn_layer}[config.cell]
+        make = {"lstm": lstm_layer, "gru": gru_layer, "rnn": rnn_layer, "relu": relu_layer}[config.cell]
         self._layers = [
             make(layer, self.hidden, work[index], index) for index, layer in enumerate(engine.layers)
         ]
@@ -298,6 +300,17 @@ def gru_layer(layer: Layer, hidden: Floats, work: Floats, index: int) -> Advance
 
 def rnn_layer(layer: Layer, hidden: Floats, work: Floats, index: int) -> Advance:
     """h' = tanh(W x + U h)."""
+    return _plain_layer(layer, hidden, work, index, np.tanh)
+
+
+def relu_layer(layer: Layer, hidden: Floats, work: Floats, index: int) -> Advance:
+    """h' = max(0, W x + U h)."""
+    zero = np.zeros((), np.float32)
+    return _plain_layer(layer, hidden, work, index, lambda rows, own: np.maximum(rows, zero, out=own))
+
+
+def _plain_layer(layer: Layer, hidden: Floats, work: Floats, index: int, function: Any) -> Advance:
+    """h' = function(W x + U h); ``function`` takes what it is of, and where its result goes."""
     size = len(work) // 2
     own, rows = hidden[(index + 1) * size : (index + 2) * size], work[:size]  # (hidden,)
     product, matrix, read = _product(layer, hidden, index, size)
@@ -306,7 +319,7 @@ def rnn_layer(layer: Layer, hidden: Floats, work: Floats, index: int) -> Advance
     def advance(below: Floats) -> None:
         product(matrix, read, rows)
         np.add(rows, below if first else bias, rows)
-        np.tanh(rows, own)
+        function(rows, own)
 
     return advance
 

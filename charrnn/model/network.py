@@ -15,7 +15,9 @@ or, if the output reads all layers (Graves, 2013, "Generating sequences with rec
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -28,7 +30,12 @@ from charrnn.config import ModelConfig
 # The recurrent state: for each layer (h, c) of an LSTM, else (h,); tensors of (1, batch, hidden).
 State = list[tuple[Tensor, ...]]
 
-CELLS: dict[str, type[nn.LSTM | nn.GRU | nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS: dict[str, Callable[[int, int], nn.LSTM | nn.GRU | nn.RNN]] = {
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn": nn.RNN,
+    "relu": functools.partial(nn.RNN, nonlinearity="relu"),
+}
 
 
 class CharRNN(nn.Module):
@@ -47,6 +54,8 @@ class CharRNN(nn.Module):
       the gates' products, and exchange the roles of z and 1 - z.
     RNN (Elman, 1990):
         h' = tanh(W x + U h)
+    ReLU RNN (Le, Jaitly & Hinton, 2015), whose U begins as the identity:
+        h' = max(0, W x + U h)
 
     The blocks of rows in weights and biases are in the order i f g o, or r z n.
     """
@@ -65,13 +74,18 @@ class CharRNN(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Orthogonal recurrent blocks (Saxe et al., 2014), forget bias 1 (Jozefowicz et al., 2015)."""
+        """Orthogonal recurrent blocks (Saxe et al., 2014), forget bias 1 (Jozefowicz et al., 2015).
+
+        A ReLU RNN's recurrent matrices are the identity (Le et al., 2015).
+        """
         hidden = self.config.hidden_size
         for name, parameter in parameters_by_name(self).items():
             if name in ("embedding.weight", "output.weight"):
                 nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
             elif name.endswith("input.weight"):
                 nn.init.xavier_uniform_(parameter)
+            elif name.endswith("recurrent.weight") and self.config.cell == "relu":
+                nn.init.eye_(parameter)
             elif name.endswith("recurrent.weight"):
                 for block in parameter.data.view(-1, hidden, hidden):  # (hidden, hidden) for each gate
                     nn.init.orthogonal_(block)

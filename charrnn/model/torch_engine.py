@@ -7,6 +7,7 @@ instead of dozens.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.config import Device
+from charrnn.config import Cell, Device
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile
 
@@ -23,12 +24,35 @@ Floats = NDArray[np.float32]
 WARM_UP = 3  # steps before the capture, in which libraries allocate their workspaces
 
 
+def cell_step(kind: Cell, below: Tensor, past: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of one layer: the new hidden state and, of an LSTM, the new cell, (N, hidden) each.
+
+    Args:
+        kind: of the cell.
+        below: W x + b (N, gates * hidden).
+        past: U h + d (N, gates * hidden).
+        hidden: h (N, hidden).
+        cell: c (N, hidden), which all but an LSTM return as it is.
+    """
+    if kind == "rnn":
+        return torch.tanh(below + past), cell
+    if kind == "relu":
+        return torch.relu(below + past), cell
+    if kind == "gru":
+        (r_x, z_x, n_x), (r_h, z_h, n_h) = below.chunk(3, 1), past.chunk(3, 1)
+        n = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
+        return n + torch.sigmoid(z_x + z_h) * (hidden - n), cell
+    i, f, g, o = (below + past).chunk(4, 1)
+    cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
 class TorchEngine:
     """A model's weights on a device.
 
     Attributes:
         weights: by the names in the model file.
-        largest: what no logit's magnitude can exceed.
+        largest: what no logit's magnitude can exceed; infinite for ReLU cells.
 
     Raises:
         ConfigError: the device is not available.
@@ -41,7 +65,8 @@ class TorchEngine:
         self.weights = {name: torch.from_numpy(w).to(self.device) for name, w in model.weights.items()}
         self.output = self.weights["embedding.weight" if model.config.tied else "output.weight"]
         bias = self.weights["output.bias"]
-        self.largest = float((self.output.abs().sum(1) + bias.abs()).max())
+        bounded = model.config.cell != "relu"  # as in charrnn.model.engine
+        self.largest = float((self.output.abs().sum(1) + bias.abs()).max()) if bounded else math.inf
 
     def stream(self, count: int | None = None) -> TorchStream:
         """A new stream with all states zero; ``count`` streams in lockstep if given."""
@@ -85,25 +110,13 @@ class TorchStream:
             at, hidden = f"layers.{index}.", self.hidden[index]  # (N, hidden)
             below = torch.addmm(weights[at + "input.bias"], x, weights[at + "input.weight"].T)
             past = torch.addmm(weights[at + "recurrent.bias"], hidden, weights[at + "recurrent.weight"].T)
-            x = self._cell(index, below, past)  # (N, hidden)
+            x, cell = cell_step(config.cell, below, past, hidden, self.cells[index])  # (N, hidden) each
             hidden.copy_(x)
+            if config.cell == "lstm":
+                self.cells[index].copy_(cell)
         if config.output == "all":
             x = torch.cat(list(self.hidden), dim=1)  # (N, layers * hidden)
         torch.addmm(weights["output.bias"], x, self._engine.output.T, out=self._logits)
-
-    def _cell(self, index: int, below: Tensor, past: Tensor) -> Tensor:
-        """The new hidden state (N, hidden) from W x + b and U h + d (N, gates * hidden)."""
-        kind, hidden = self._engine.config.cell, self.hidden[index]
-        if kind == "rnn":
-            return torch.tanh(below + past)
-        if kind == "gru":
-            (r_x, z_x, n_x), (r_h, z_h, n_h) = below.chunk(3, 1), past.chunk(3, 1)
-            n = torch.tanh(n_x + torch.sigmoid(r_x + r_h) * n_h)
-            return n + torch.sigmoid(z_x + z_h) * (hidden - n)
-        i, f, g, o = (below + past).chunk(4, 1)
-        cell = torch.sigmoid(f) * self.cells[index] + torch.sigmoid(i) * torch.tanh(g)
-        self.cells[index].copy_(cell)
-        return torch.sigmoid(o) * torch.tanh(cell)
 
     def advance(self, ids: Any) -> None:
         """Reads one symbol per stream."""

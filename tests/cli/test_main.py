@@ -130,7 +130,7 @@ def test_misspellings_are_answered_with_the_spelling(
         (["train", "x", "--dropout", "1"], "--dropout 1.0: must be at least 0 and less than 1"),
         (["train", "x", "--time", "soon"], "'soon' is not a length of time; write 90s, 3m or 1h30m"),
         (["train", "x", "--time", "1m", "--steps", "3"], "--time and --steps are different lengths"),
-        (["train", "x", "--cell", "transformer"], "'transformer' is not one of 'lstm', 'gru', 'rnn'"),
+        (["train", "x", "--cell", "transformer"], "'transformer' is not one of 'lstm', 'gru', 'rnn', 'relu'"),
         (["train", "x", "--encoding", "utf-9"], "--encoding utf-9: no such encoding; try utf-8"),
         (["train", "x", "--resume", "--force"], "--resume goes on with a run and --force replaces it"),
         (["train", "x", "--steps", "many"], "'many' is not a valid integer"),

@@ -257,7 +257,7 @@ def test_a_model_to_start_from_has_its_size(train: Callable[..., Result], text: 
     assert "--size small: the model to start from has a size; leave it out" in result.err
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "relu"])
 def test_every_cell_trains_and_samples(train: Callable[..., Result], text: Path, cell: str) -> None:
     """Each cell goes the whole way, tied where sizes agree."""
     result = train(text, *QUICK, "--cell", cell, "--num_layers", 2, "--embedding-size", 32)

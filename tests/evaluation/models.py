@@ -62,11 +62,14 @@ class Reference:
                 r, z = (sigmoid(a + b) for a, b in gates[:2])
                 n = np.tanh(gates[2][0] + r * gates[2][1])
                 x = (1 - z) * n + z * h
+            elif self.architecture["cell"] == "relu":
+                x = np.maximum(gates[0][0] + gates[0][1], 0)
             else:
                 x = np.tanh(gates[0][0] + gates[0][1])
             self.hidden[layer] = x
         output = self.weights.get("output.weight", self.weights["embedding.weight"])
-        logits = output @ x + self.weights["output.bias"]
+        read = np.concatenate(self.hidden) if self.architecture["output"] == "all" else x
+        logits = output @ read + self.weights["output.bias"]
         result: Doubles = logits - logits.max() - np.log(np.exp(logits - logits.max()).sum())
         return result
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import Cell, EvaluationConfig
+from charrnn.config import Cell, EvaluationConfig, Output
 from charrnn.evaluation.evaluator import Evaluator, score_text
 from charrnn.evaluation.measure import Score, line_scores, unknown_nats
 from charrnn.model.engine import Engine, Stream
@@ -22,16 +22,18 @@ from charrnn.text.tokenizer import CharTokenizer
 from tests.conftest import ALPHABET, PLAY, ModelFactory, ModelWriter, random_model
 from tests.evaluation.models import Doubles, Next, Reference, decode, encode
 
-CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn")
+CELLS: tuple[Cell, ...] = ("lstm", "gru", "rnn", "relu")
 BY_TORCH = EvaluationConfig(streams=2)  # more than one stream is torch's
 
 
-@pytest.mark.parametrize("cell", CELLS)
-def test_float64(cell: Cell, write_model: ModelWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("cell", "output"), [*((cell, "top") for cell in CELLS), ("lstm", "all")])
+def test_float64(
+    cell: Cell, output: Output, write_model: ModelWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NumPy and torch agree with float64 from the file, a gate at a time, to 1e-5 nats a character."""
     text = PLAY.read_text()[:20_000]
     vocabulary = "".join(sorted(set(text)))
-    path = write_model(random_model(cell, hidden=24, embedding=12, vocabulary=vocabulary, scale=0.25))
+    path = write_model(random_model(cell, 2, 24, 12, vocabulary, scale=0.25, output=output))
     model = load_model(path)
     ids = model.tokenizer.encode(text)
     expected = Reference(path).scores(ids.tolist(), model.tokenizer.start)

@@ -10,19 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charrnn.config import Cell
+from charrnn.config import Cell, Output
 from charrnn.model.engine import THREADED, Engine
 from charrnn.model.file import ModelFile
 from tests.conftest import random_model
 
 Doubles = NDArray[np.float64]
 
-CELLS: list[Cell] = ["lstm", "gru", "rnn"]
+CELLS: list[Cell] = ["lstm", "gru", "rnn", "relu"]
 MODELS = [
-    pytest.param(cell, layers, embedding, id=f"{cell}-{layers}-{'tied' if embedding == 8 else 'untied'}")
+    pytest.param(model, id="-".join(map(str, model.values())))
     for cell in CELLS
     for layers in (1, 2, 3)
-    for embedding in (8, 5)
+    for model in (
+        {"cell": cell, "layers": layers, "embedding": 8},
+        {"cell": cell, "layers": layers, "embedding": 5},
+        {"cell": cell, "layers": layers, "embedding": 5, "output": "all"},
+    )
 ]
 
 
@@ -57,11 +61,14 @@ def naive_logits(model: ModelFile, ids: NDArray[Any]) -> Doubles:
                 r, z = sigma(below[0] + past[0]), sigma(below[1] + past[1])
                 n = np.tanh(below[2] + r * past[2])
                 h = (1 - z) * n + z * h
+            elif config.cell == "relu":
+                h = np.maximum(below[0] + past[0], 0)
             else:
                 h = np.tanh(below[0] + past[0])
             hidden[layer] = x = h
         output = weights["embedding.weight" if config.tied else "output.weight"]
-        found.append(output @ x + weights["output.bias"])
+        read = np.concatenate(hidden) if config.output == "all" else hidden[-1]
+        found.append(output @ read + weights["output.bias"])
     return np.array(found)
 
 
@@ -70,34 +77,34 @@ def some_ids(model: ModelFile, length: int = 40) -> NDArray[np.int64]:
     return np.random.default_rng(5).integers(0, model.tokenizer.size, length)
 
 
-@pytest.mark.parametrize(("cell", "layers", "embedding"), MODELS)
-def test_fused_step_is_the_equations(cell: Cell, layers: int, embedding: int) -> None:
+@pytest.mark.parametrize("shape", MODELS)
+def test_fused_step_is_the_equations(shape: dict[str, Any]) -> None:
     """The fused step gives the logits of a naive per-gate loop in float64."""
-    model = random_model(cell, layers, embedding=embedding)
+    model = random_model(**shape)
     ids = some_ids(model)
     stream = Engine(model).stream()
     found = np.array([stream.step(id).copy() for id in ids.tolist()])
     np.testing.assert_allclose(found, naive_logits(model, ids), atol=2e-5)
 
 
-@pytest.mark.parametrize(("cell", "layers", "embedding"), MODELS)
-def test_engine_and_torch_agree(cell: Cell, layers: int, embedding: int) -> None:
+@pytest.mark.parametrize("shape", MODELS)
+def test_engine_and_torch_agree(shape: dict[str, Any]) -> None:
     """Engine and torch module give the same logits for the same weights."""
     import torch
 
     from charrnn.model.network import build_model
 
-    model = random_model(cell, layers, embedding=embedding)
+    model = random_model(**shape)
     ids = some_ids(model)
     with torch.no_grad():
         expected, _ = build_model(model.config, model.weights)(torch.from_numpy(ids)[:, None])
     np.testing.assert_allclose(Engine(model).stream().read(ids), expected[:, 0].numpy(), atol=2e-5)
 
 
-@pytest.mark.parametrize(("cell", "layers", "embedding"), MODELS)
-def test_a_batch_is_its_streams(cell: Cell, layers: int, embedding: int) -> None:
+@pytest.mark.parametrize("shape", MODELS)
+def test_a_batch_is_its_streams(shape: dict[str, Any]) -> None:
     """N texts in lockstep get the logits that each gets alone."""
-    model = random_model(cell, layers, embedding=embedding)
+    model = random_model(**shape)
     engine = Engine(model)
     texts = some_ids(model, 60).reshape(20, 3)  # (time, streams)
     together, alone = engine.stream(3), [engine.stream() for _ in range(3)]
@@ -195,7 +202,7 @@ def test_the_model_keeps_its_weights() -> None:
         np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "relu"])
 def test_no_logit_exceeds_the_bound(cell: Cell) -> None:
     """``largest`` bounds every logit's magnitude, even of a network driven into saturation."""
     model = random_model(cell, scale=20.0)
@@ -203,12 +210,21 @@ def test_no_logit_exceeds_the_bound(cell: Cell) -> None:
     assert np.abs(engine.stream().read(some_ids(model))).max() <= engine.largest * (1 + 1e-5)
 
 
+def test_relu_logits_have_no_bound() -> None:
+    """A ReLU network's logits may be of any size, and both engines say so."""
+    from charrnn.model.torch_engine import TorchEngine
+
+    model = random_model("relu")
+    assert Engine(model).largest == TorchEngine(model, "cpu").largest == np.inf
+
+
+@pytest.mark.parametrize("output", ["top", "all"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_torch_engine_agrees(cell: Cell) -> None:
+def test_the_torch_engine_agrees(cell: Cell, output: Output) -> None:
     """The engine for other devices gives the same logits to 1e-4, alone, in a batch and after a restore."""
     from charrnn.model.torch_engine import TorchEngine
 
-    model = random_model(cell, embedding=8)
+    model = random_model(cell, embedding=8, output=output)
     ours, theirs, ids = Engine(model), TorchEngine(model, "cpu"), some_ids(model)
     stream = theirs.stream()
     np.testing.assert_allclose(stream.read(ids), ours.stream().read(ids), atol=1e-4)

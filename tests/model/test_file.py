@@ -36,7 +36,7 @@ from charrnn.model.file import (
 from charrnn.text.tokenizer import CharTokenizer
 from tests.conftest import ModelWriter, random_model
 
-CELLS: list[Cell] = ["lstm", "gru", "rnn"]
+CELLS: list[Cell] = ["lstm", "gru", "rnn", "relu"]
 
 
 def parse(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
@@ -205,7 +205,7 @@ def test_the_reader_reads_the_golden_bytes(tmp_path: Path, format: int) -> None:
 
 @pytest.mark.parametrize(
     ("cell", "gates"),
-    [("lstm", 4), ("gru", 3), ("rnn", 1)],
+    [("lstm", 4), ("gru", 3), ("rnn", 1), ("relu", 1)],
 )
 def test_names_say_layer_and_role(cell: Cell, gates: int) -> None:
     """The tensors of a file are those of the README, and a tied output has no matrix of its own."""
@@ -341,7 +341,7 @@ def architecture(**values: Any) -> Callable[[dict[str, Any]], object]:
         (lambda d: d.pop("tokenizer"), "its description lacks or garbles 'tokenizer'"),
         (change(corpus=["x"]), "its description lacks or garbles 'corpus'"),
         (change(quality=1), "its description lacks or garbles 'quality'"),
-        (architecture(cell="transformer"), "--cell transformer: must be one of lstm, gru, rnn"),
+        (architecture(cell="transformer"), "--cell transformer: must be one of lstm, gru, rnn, relu"),
         (architecture(cell=["lstm"]), "its description lacks or garbles 'cell': ['lstm']"),
         (architecture(hidden_size=3.0), "its description lacks or garbles 'hidden_size': 3.0"),
         (architecture(hidden_size="3"), "its description lacks or garbles 'hidden_size': '3'"),

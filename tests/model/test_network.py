@@ -25,7 +25,7 @@ from charrnn.model.network import (
 )
 from tests.conftest import random_model
 
-CELLS: list[Cell] = ["lstm", "gru", "rnn"]
+CELLS: list[Cell] = ["lstm", "gru", "rnn", "relu"]
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
 Array = NDArray[np.float64]
@@ -69,6 +69,8 @@ def naive_layer(cell: Cell, inputs: list[list[float]], weights: dict[str, Array]
                 r, z = sigma(total[0]), sigma(total[1])
                 n = math.tanh(from_input(2, unit) + r * from_state(2, unit))
                 new.append((1 - z) * n + z * h[unit])
+            elif cell == "relu":
+                new.append(max(0.0, total[0]))
             else:
                 new.append(math.tanh(total[0]))
         h = new
@@ -208,7 +210,14 @@ def test_forget_gates_begin_open() -> None:
         assert module.output.bias.tolist() == [0.0] * 9
 
 
-@every_cell
+def test_relu_recurrent_matrices_begin_as_the_identity() -> None:
+    """An untrained ReLU RNN of several layers passes each layer's positive state on unchanged."""
+    named = parameters_by_name(CharRNN(ModelConfig("relu", 2, 6, 4), 9))
+    for layer in range(2):
+        assert torch.equal(named[f"layers.{layer}.recurrent.weight"], torch.eye(6))
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "relu"])
 def test_recurrent_blocks_begin_orthogonal(cell: Cell) -> None:
     """Each gate's recurrent matrix is orthogonal by itself, and no two are the same."""
     config = ModelConfig(cell, 2, 12, 4)

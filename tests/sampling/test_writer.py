@@ -365,7 +365,7 @@ def test_endless_text_needs_no_more_memory() -> None:
     assert after - before < 10_000
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "relu"])
 def test_the_torch_engine_writes_the_same_greedy_text(cell: Any) -> None:
     """At temperature 0 the text is the same whichever engine writes it, restored states included."""
     model = random_model(cell, vocabulary=SMALL + "def")

@@ -111,7 +111,7 @@ def outcome(directory: Path) -> tuple[bytes, list[str]]:
 def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[Cell, tuple[bytes, list[str]]]:
     """What trainings give that are never stopped, by cell; on the same text in the same place each."""
     found: dict[Cell, tuple[bytes, list[str]]] = {}
-    cells: list[Cell] = ["lstm", "gru", "rnn"]
+    cells: list[Cell] = ["lstm", "gru", "rnn", "relu"]
     for cell in cells:
         where = tmp_path_factory.mktemp(cell)
         path = where / "bottles.txt"
@@ -161,7 +161,7 @@ def test_stopped_after_any_step_it_goes_on_exactly(
     check_same(outcome(tmp_path / "run"), straight["lstm"])
 
 
-@pytest.mark.parametrize("cell", ["gru", "rnn"])
+@pytest.mark.parametrize("cell", ["gru", "rnn", "relu"])
 def test_every_cell_goes_on_exactly(
     text: Path, tmp_path: Path, straight: dict[Cell, tuple[bytes, list[str]]], cell: Cell
 ) -> None:

@@ -1,0 +1,133 @@
+"""What a model is, from its file, and how it learnt, from the log of its run. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from charrnn.files import LOG_FILE
+from charrnn.model.file import ModelFile
+
+CELL_NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "tanh RNN", "relu": "ReLU RNN"}
+CURVES = ("train_loss", "val_loss", "lr", "gradient_norm")
+
+
+def describe(path: Path, model: ModelFile) -> dict[str, Any]:
+    """What a model file says of itself, as a JSON object.
+
+    Args:
+        path: the file, for its name and size.
+        model: what is in it.
+    """
+    config, tokenizer = model.config, model.tokenizer
+    vocabulary = tokenizer.describe()
+    return {
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "cell": config.cell,
+        "num_layers": config.num_layers,
+        "hidden_size": config.hidden_size,
+        "embedding_size": config.embedding_size,
+        "tied": config.tied,
+        "dropout": config.dropout,
+        "parameters": sum(array.size for array in model.weights.values()),
+        "vocabulary": {"size": tokenizer.size, **vocabulary},
+        "corpus": model.corpus,
+        "training": model.training,
+        "quality": model.quality,
+    }
+
+
+def curves(path: Path) -> list[dict[str, Any]]:
+    """The evaluations in the log beside a model file, in order; none where there is no log.
+
+    A line that is no evaluation, as a kill while writing leaves one, is passed over.
+    """
+    log = path.parent / LOG_FILE
+    if not log.is_file():
+        return []
+    found: dict[int, dict[str, Any]] = {}
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        found = {at: kept for at, kept in found.items() if at < step}  # a resumed run may have gone back
+        found[step] = {"step": step} | {name: _number(entry.get(name)) for name in CURVES}
+    return list(found.values())
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def facts(described: dict[str, Any]) -> list[tuple[str, str]]:
+    """The description as a person reads it: names and values, in order."""
+    lines = [
+        ("file", f"{described['path']} ({_size(described['bytes'])})"),
+        ("model", _shape(described)),
+    ]
+    lines.append(("vocabulary", _vocabulary(described["vocabulary"])))
+    corpus, training, quality = described["corpus"], described["training"], described["quality"]
+    if corpus:
+        lines.append(("text", _corpus(corpus)))
+    if corpus.get("sha256"):
+        lines.append(("sha256", str(corpus["sha256"])))
+    if training.get("step") is not None:
+        lines.append(("learnt", _training(training)))
+    if quality:
+        lines.append(("quality", _quality(quality)))
+    return lines
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _shape(described: dict[str, Any]) -> str:
+    layers = described["num_layers"]
+    tied = ", tied with the output" if described["tied"] else ""
+    return (
+        f"{layers} x {described['hidden_size']} {CELL_NAMES[described['cell']]}, "
+        f"embedding {described['embedding_size']}{tied}, {described['parameters']:,} parameters"
+    )
+
+
+def _vocabulary(vocabulary: dict[str, Any]) -> str:
+    if vocabulary["kind"] == "byte":
+        return "the 256 bytes"
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in vocabulary["vocabulary"])
+    unknown = " and an unknown symbol" if vocabulary["unknown"] else ""
+    cut = shown if len(shown) <= 100 else shown[:97] + "..."
+    return f"{len(vocabulary['vocabulary'])} characters{unknown}: {cut}"
+
+
+def _corpus(corpus: dict[str, Any]) -> str:
+    name = str(corpus.get("name", "unnamed"))
+    count = corpus.get("characters")
+    size = f", {count:,} characters" if isinstance(count, int) else ""
+    return name + size + (", line by line" if corpus.get("lines") else "")
+
+
+def _training(training: dict[str, Any]) -> str:
+    parts = [f"{training['step']:,} steps"]
+    seconds = training.get("seconds")
+    if isinstance(seconds, int | float):
+        minutes, rest = divmod(round(seconds), 60)
+        parts.append(f"{minutes} min {rest} s" if minutes else f"{rest} s")
+    if training.get("batch") and training.get("window"):
+        parts.append(f"{training['batch']} streams of {training['window']} characters a step")
+    if training.get("seed") is not None:
+        parts.append(f"seed {training['seed']}")
+    return ", ".join(parts)
+
+
+def _quality(quality: dict[str, Any]) -> str:
+    bits, nats = quality.get("bits_per_character"), quality.get("nats_per_character")
+    if bits is None or nats is None:
+        train = quality.get("train_nats_per_character")
+        return "not validated" if train is None else f"not validated; training loss {train:.4f} nats/char"
+    step = quality.get("step", "?")
+    return f"{bits:.4f} bits/char, {nats:.4f} nats/char on its validation split (step {step})"
