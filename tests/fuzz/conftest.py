@@ -69,11 +69,23 @@ def broken(number: int, what: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture
-def fuzz(request: pytest.FixtureRequest) -> Iterator[Fuzz]:
+def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """The cases of this test, which ends with ``fuzz.check()``."""
     found = Fuzz(request.node.name)
-    yield found
-    print(f"{found.tried} cases, {len(found.failures)} failures")
+    RUN.append(found)
+    return found
+
+
+RUN: list[Fuzz] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many cases there were, and in a long run what broke, known or not."""
+    failures = sum(len(fuzz.failures) for fuzz in RUN)
+    terminalreporter.write_line(f"fuzz: {sum(fuzz.tried for fuzz in RUN)} cases, {failures} failures")
+    for fuzz in RUN if CASES else ():
+        for failure in fuzz.failures[:50]:
+            terminalreporter.write_line(f"{fuzz.name}: {failure.encode('unicode_escape').decode()}")
 
 
 @pytest.fixture(scope="session")

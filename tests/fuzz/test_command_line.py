@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import itertools
 import os
@@ -88,7 +89,10 @@ def run(command: str, edges: list[Edge], furniture: Path, tmp_path: Path, zygote
 def problems(edges: list[Edge], outcomes: list[Outcome], tmp_path: Path, fuzz: Fuzz) -> None:
     """Notes what is wrong with how the edges ended; what was there must still be there, unchanged."""
     for number, (edge, outcome) in enumerate(zip(edges, outcomes, strict=True)):
-        found = judge(outcome, quiet=not {"--copied", "--interactive"} & set(edge.args))
+        talk = "--interactive" in edge.args  # so that its last line is the one to judge
+        last = "".join(outcome.err.splitlines(keepends=True)[-1:])
+        judged = dataclasses.replace(outcome, err=last) if talk else outcome
+        found = judge(judged, quiet=not {"--copied", "--interactive"} & set(edge.args))
         if found is None and outcome.status not in edge.statuses:
             found = f"status {outcome.status}, expected {sorted(edge.statuses)}: {outcome.err[:-1]}"
         for path, content in INPUTS.items():

@@ -6,19 +6,25 @@ import itertools
 import math
 import random
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from charrnn.api import Model
 from charrnn.cli.prompt import unescape
-from charrnn.config import SamplingConfig
+from charrnn.config import Cell, SamplingConfig
 from charrnn.errors import CharrnnError, ConfigError, ModelFileError, UnknownCharacterError
+from charrnn.model.file import save_model
 from charrnn.sampling.sampler import Sampler, probabilities
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from
+from tests.conftest import random_model
 from tests.fuzz.conftest import Fuzz, broken
 from tests.fuzz.damage import JUNK
+from tests.fuzz.judge import judge
+from tests.fuzz.zygote import Case, Zygote
 
 LARGEST = float(np.finfo(np.float32).max)
 TINY = float(np.finfo(np.float32).smallest_subnormal)
@@ -122,6 +128,25 @@ def test_extreme_logits(one: bool, fuzz: Fuzz) -> None:
     fuzz.check()
 
 
+@broken(7, "weights of extreme size overflow")
+@pytest.mark.parametrize("cell", get_args(Cell))
+def test_extreme_weights(cell: Cell, fuzz: Fuzz) -> None:
+    """A model with weights as large as float32 has them writes its symbols, without a warning."""
+    for draw in fuzz.cases(20):
+        model = random_model(cell, layers=draw.choice((1, 2)), hidden=4, embedding=3, vocabulary="\n abc")
+        for _ in range(draw.choice((1, 3, 40))):
+            weight = model.weights[draw.choice(sorted(model.weights))].reshape(-1)
+            weight[draw.randrange(len(weight))] = draw.choice(EXTREME)
+        try:
+            text = Model(model).sample("a", length=8, seed=1, temperature=draw.choice((0.0, 0.5, 1.0, 2.0)))
+        except Exception as error:
+            fuzz.fail(f"{cell}", f"{type(error).__name__}: {error}")
+            continue
+        if len(text) != 8 or not set(text) <= set("\n abc"):
+            fuzz.fail(f"{cell}", f"wrote {text!r}")
+    fuzz.check()
+
+
 # -- text ----------------------------------------------------------------------------------------------
 
 
@@ -191,13 +216,8 @@ def test_escapes(fuzz: Fuzz) -> None:
 
 
 @broken(14, "lone surrogates are a UnicodeEncodeError")
-def test_prompts_that_no_keyboard_has(zygote: Any, tmp_path: Any, fuzz: Fuzz) -> None:
+def test_prompts_that_no_keyboard_has(zygote: Zygote, tmp_path: Path, fuzz: Fuzz) -> None:
     """Escapes for every kind of character in -p, --stop, --ban and --separator are written or refused."""
-    from charrnn.model.file import save_model
-    from tests.conftest import random_model
-    from tests.fuzz.judge import judge
-    from tests.fuzz.zygote import Case
-
     save_model(tmp_path / "m", random_model(layers=1, hidden=4, vocabulary="\n abc\ud800\udcff"))
     save_model(tmp_path / "bytes", random_model(layers=1, hidden=4, vocabulary=None))
     escapes = (r"\ud800", r"\udcff", r"\udfff\ud800", r"\ud83d\ude00", r"\xff", r"\0", r"\e[31m", r"\uffff")
@@ -222,9 +242,6 @@ def test_prompts_that_no_keyboard_has(zygote: Any, tmp_path: Any, fuzz: Fuzz) ->
 @broken(15, "types are not checked")
 def test_settings_of_other_types(fuzz: Fuzz) -> None:
     """A setting of any type from Python is taken, or refused with an error that names it."""
-    from charrnn.api import Model
-    from tests.conftest import random_model
-
     model = Model(random_model(layers=1, hidden=4))
     names = [*SETTINGS, "length", "seed", "ban", "stop", "best_of"]
     junk = [value for value in JUNK if not (isinstance(value, int) and abs(value) > 1000)]
