@@ -1,0 +1,97 @@
+"""How many cases a fuzzer tries, and from which seed.
+
+``CHARRNN_FUZZ_CASES=N`` makes every fuzzer try N cases instead of the few of the gate, and every test of
+edges all of them; ``CHARRNN_FUZZ_SEED`` gives other cases, and ``CHARRNN_FUZZ_ONLY=K`` runs case K alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import pytest
+
+from tests.conftest import environment
+from tests.fuzz.zygote import Zygote
+
+Item = TypeVar("Item")
+
+SEED = os.environ.get("CHARRNN_FUZZ_SEED", "0")
+CASES = os.environ.get("CHARRNN_FUZZ_CASES")
+ONLY = os.environ.get("CHARRNN_FUZZ_ONLY")
+
+
+@dataclasses.dataclass
+class Fuzz:
+    """The cases of one fuzzer, and what went wrong in them.
+
+    Attributes:
+        name: of the test, part of what each case is drawn from.
+        tried: how many cases were drawn.
+        failures: one line for each case that broke a property.
+    """
+
+    name: str
+    tried: int = 0
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+    def cases(self, few: int) -> Iterator[random.Random]:
+        """A generator for each case: ``few`` in the gate, as many as asked for otherwise."""
+        for number in range(int(CASES or few)) if ONLY is None else (int(ONLY),):
+            self.tried += 1
+            yield random.Random(f"{SEED} {self.name} {number}")
+
+    def some(self, items: Sequence[Item], few: int) -> list[Item]:
+        """All of the items, or in the gate a few of them, in their order."""
+        chosen = list(range(len(items)))
+        if CASES is None and few < len(items):
+            chosen = sorted(random.Random(f"{SEED} {self.name}").sample(chosen, few))
+        self.tried += len(chosen)
+        return [items[place] for place in chosen]
+
+    def fail(self, case: str, what: str) -> None:
+        """Takes note of a failure."""
+        self.failures.append(f"{case:.300}: {what:.600}")
+
+    def check(self) -> None:
+        """Fails with the first of the failures, if there are any."""
+        if self.failures:
+            shown = "\n".join(self.failures[:20])
+            pytest.fail(f"{len(self.failures)} of {self.tried} cases (seed {SEED}):\n{shown}", pytrace=False)
+
+
+def broken(number: int, what: str) -> pytest.MarkDecorator:
+    """Marks what is known to fail, by its number in the issue "Hard to break" and in a few words."""
+    return pytest.mark.xfail(strict=False, reason=f"issue 13, number {number}: {what}")
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> Fuzz:
+    """The cases of this test, which ends with ``fuzz.check()``."""
+    found = Fuzz(request.node.name)
+    RUN.append(found)
+    return found
+
+
+RUN: list[Fuzz] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says how many cases there were, and in a long run what broke, known or not."""
+    failures = sum(len(fuzz.failures) for fuzz in RUN)
+    terminalreporter.write_line(f"fuzz: {sum(fuzz.tried for fuzz in RUN)} cases, {failures} failures")
+    for fuzz in RUN if CASES else ():
+        for failure in fuzz.failures[:50]:
+            terminalreporter.write_line(f"{fuzz.name}: {failure.encode('unicode_escape').decode()}")
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """Runs command lines in forked copies of a process that has imported everything."""
+    names = {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "TERM": "dumb", "LC_ALL": "C.UTF-8"}
+    started = Zygote(tmp_path_factory.mktemp("zygote"), environment(names))
+    yield started
+    started.close()

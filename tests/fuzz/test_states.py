@@ -1,0 +1,173 @@
+"""Damaged training states: ``train --resume`` goes on, or refuses in one line that names the state."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.conftest import Fuzz, broken
+from tests.fuzz.damage import (
+    JUNK,
+    SHAPES,
+    TYPES,
+    cut,
+    edit_header,
+    flip_bits,
+    overwrite,
+    places,
+    put,
+    without,
+)
+from tests.fuzz.judge import judge
+from tests.fuzz.zygote import HUNG, TEXT, TRAIN, Case, Outcome, Zygote
+from tests.model.test_file import build, parse
+
+RESUME = ("train", "--resume", "-o", "run", "-q", "--threads", "1")
+STATE = "state.safetensors"
+
+
+@pytest.fixture(scope="module")
+def good(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a text and the run of a training that has one step to go."""
+    folder = tmp_path_factory.mktemp("state")
+    (folder / "t.txt").write_text(TEXT)
+    [outcome] = zygote([Case(TRAIN, str(folder))])
+    assert outcome.status == 0, outcome
+    path = folder / "run" / STATE
+    header, description, body = parse(path.read_bytes())
+    description["finished"] = False
+    description["training"]["steps"] += 1
+    path.write_bytes(build(header, description, body))
+    return folder
+
+
+def resume(good: Path, tmp_path: Path, zygote: Zygote, states: list[bytes]) -> list[Outcome]:
+    """How resuming from each of these states ends."""
+    cases = []
+    for number, data in enumerate(states):
+        folder = tmp_path / str(number)
+        shutil.copytree(good, folder)
+        (folder / "run" / STATE).write_bytes(data)
+        cases.append(Case(RESUME, str(folder), megabytes=400))
+    return zygote(cases)
+
+
+def problem_of(outcome: Outcome, *, paths: bool = False) -> str | None:
+    """What is wrong with how resuming ended: beside what holds of every command, a refusal names the state.
+
+    Where the text is another one, or the state's ``paths`` were changed, it names the text instead.
+    """
+    named = paths or STATE in outcome.err or "sha256" in outcome.err
+    if outcome.status and not named:
+        return judge(outcome, memory=False) or f"does not name the state: {outcome.err[:-1]}"
+    return judge(outcome, memory=False)
+
+
+def test_the_sound_state_is_resumed(good: Path, tmp_path: Path, zygote: Zygote) -> None:
+    """What the fuzzers damage is a state that goes on by one step."""
+    [outcome] = resume(good, tmp_path, zygote, [(good / "run" / STATE).read_bytes()])
+    assert outcome.status == 0, outcome
+    assert "of 2)" in outcome.out
+
+
+CHECKED = broken(13, "types and tensors of a state are not all checked")
+
+
+@CHECKED
+@pytest.mark.parametrize("damage", [flip_bits, cut, overwrite])
+def test_damaged_states(
+    damage: Callable[[bytes, random.Random], bytes], good: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz
+) -> None:
+    """Bits flipped, pieces lost or doubled, bytes overwritten anywhere."""
+    data = (good / "run" / STATE).read_bytes()
+    states = [damage(data, draw) for draw in fuzz.cases(5)]
+    for outcome in resume(good, tmp_path, zygote, states):
+        if problem := problem_of(outcome):
+            fuzz.fail(damage.__name__, problem)
+    fuzz.check()
+
+
+@CHECKED
+def test_edited_headers(good: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz) -> None:
+    """Shapes, types, offsets and names of tensors that lie, tensors that come twice or overlap."""
+    data = (good / "run" / STATE).read_bytes()
+    edited = [edit_header(data, draw) for draw in fuzz.cases(10)]
+    outcomes = resume(good, tmp_path, zygote, [data for _, data in edited])
+    for (what, _), outcome in zip(edited, outcomes, strict=True):
+        if problem := problem_of(outcome):
+            fuzz.fail(what, problem)
+    fuzz.check()
+
+
+SECTIONS = (
+    "architecture", "corpus", "finished", "format", "kind", "precision", "progress", "tokenizer", "training",
+)  # fmt: skip
+
+
+def test_every_section_is_tried(good: Path) -> None:
+    """A section that is added to the state's description is one for the fuzzer, too."""
+    assert sorted(parse((good / "run" / STATE).read_bytes())[1]) == sorted(SECTIONS)
+
+
+@CHECKED
+@pytest.mark.parametrize("section", SECTIONS)
+def test_junk_in_the_description(
+    section: str, good: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz
+) -> None:
+    """Values of other types, huge, nested, hostile or none in each section of the description."""
+    header, description, body = parse((good / "run" / STATE).read_bytes())
+    every = [place for place in places(description) if place[0] == section]
+    names, states = [], []
+    for number, draw in enumerate(fuzz.cases(10)):
+        # The first cases are one for each place; the junk is drawn.
+        place = every[number % len(every)] if number < len(every) else draw.choice(every)
+        junk = draw.choice(JUNK)
+        removed = draw.random() < 0.1
+        changed = without(description, place) if removed else put(description, place, junk)
+        names.append(f"{'.'.join(map(str, place))} " + ("removed" if removed else f"= {junk!r:.60}"))
+        states.append(build(dict(header), changed, body))
+    for name, outcome in zip(names, resume(good, tmp_path, zygote, states), strict=True):
+        long = name.startswith(("training.steps", "training.epochs", "training.time"))
+        if long and outcome.status == HUNG:
+            continue  # it goes on for as long as it was told to
+        if problem := problem_of(outcome, paths=name.startswith("corpus.paths")):
+            fuzz.fail(name, problem)
+    fuzz.check()
+
+
+@CHECKED
+def test_each_tensor_is_needed_as_it_is(good: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz) -> None:
+    """A tensor that is missing, of another type or of another shape is refused, or does no harm."""
+    header, description, body = parse((good / "run" / STATE).read_bytes())
+    names = sorted(name for name in header if name != "__metadata__")
+    titles, states = [], []
+    for number, draw in enumerate(fuzz.cases(10)):
+        name = names[number % len(names)]
+        changed = json.loads(json.dumps(header))
+        entry = changed[name]
+        size = entry["data_offsets"][1] - entry["data_offsets"][0]
+        kind = draw.choice(("missing", "type", "shape", "list"))
+        if kind == "missing":
+            del changed[name]  # its bytes remain, for a tensor that nobody asked for
+            changed[f"other.{name}"] = entry
+        elif kind == "type":
+            same = {1: ("I8", "BOOL", "U8"), 2: ("F16", "I16"), 4: ("I32", "F32"), 8: ("F64", "I64")}
+            count = 1
+            for length in entry["shape"]:
+                count *= length
+            entry["dtype"] = draw.choice(same.get(size // max(count, 1), TYPES))
+        elif kind == "shape":
+            entry["shape"] = [1] * draw.choice((1, 3, 70)) + entry["shape"]
+        else:
+            entry["shape"] = draw.choice(SHAPES)
+        titles.append(f"{name} {kind} {entry['dtype']} {entry['shape']!s:.60}")
+        states.append(build(changed, description, body))
+    for title, outcome in zip(titles, resume(good, tmp_path, zygote, states), strict=True):
+        if problem := problem_of(outcome):
+            fuzz.fail(title, problem)
+    fuzz.check()
