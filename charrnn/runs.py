@@ -17,15 +17,16 @@ from charrnn.files import CACHED_IDS, LOG_FILE, MODEL_FILE, PART, STATE_FILE
 from charrnn.model.file import read_header
 
 RUNS = Path("runs")
+SHIPPED = Path(__file__).parent / "pretrained"  # models that are part of the package
 LOCK_FILE = "lock"  # held with flock for as long as a process trains in the directory
 OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
 BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
 def find_model(name: str | None) -> Path:
-    """The model file that ``--model`` selects: a file, a run directory, or the name of a run under runs/.
+    """The model file that ``--model`` selects: a file, a run directory, a run under runs/, or a shipped model.
 
-    Without a name it is $CHARRNN_MODEL, else the newest model of a run under runs/.
+    Without a name it is $CHARRNN_MODEL, else the newest model of a run under runs/, else a shipped model.
 
     Raises:
         ModelFileError: there is no such model.
@@ -43,7 +44,15 @@ def find_model(name: str | None) -> Path:
             return path
     if empty:
         raise ModelFileError(f"{empty[-1]}: no {MODEL_FILE} in this directory (yet)")
+    for path in shipped_models():
+        if path.stem == name:
+            return path
     raise ModelFileError(f"{name}: no such model file, run directory, or run under {RUNS}/")
+
+
+def shipped_models() -> list[Path]:
+    """The models that are part of the package, by name."""
+    return sorted(SHIPPED.glob("*.safetensors"))
 
 
 def _newest_model() -> Path:
@@ -51,11 +60,11 @@ def _newest_model() -> Path:
     for path in RUNS.glob(f"*/{MODEL_FILE}"):
         with contextlib.suppress(OSError):
             found.append((path.stat().st_mtime_ns, path))
-    if not found:
-        raise ModelFileError(
-            f"no model under {RUNS}/; train one (charrnn train TEXT) or name one with --model"
-        )
-    return max(found)[1]
+    if found:
+        return max(found)[1]
+    if shipped := shipped_models():
+        return shipped[0]
+    raise ModelFileError(f"no model under {RUNS}/; train one (charrnn train TEXT) or name one with --model")
 
 
 def refuse_occupied(directory: Path) -> None:
@@ -111,6 +120,8 @@ def run_name(model: Path) -> str:
     >>> run_name(Path("runs/shakespeare/model.safetensors")), run_name(Path("old/m.safetensors"))
     ('shakespeare', 'old/m.safetensors')
     """
+    if model.parent == SHIPPED:
+        return model.stem
     if model.name != MODEL_FILE:
         return str(model)
     directory = model.parent
@@ -156,9 +167,10 @@ class Summary:
 
 
 def summaries() -> list[Summary]:
-    """The runs under runs/, newest first; what cannot be read is among them, with the reason."""
+    """The runs under runs/, newest first, then the shipped models; of what cannot be read, the reason."""
     found = [summarize_run(directory) for directory in _run_directories()]
-    return sorted(found, key=lambda summary: summary.modified, reverse=True)
+    found.sort(key=lambda summary: summary.modified, reverse=True)
+    return [*found, *(summarize_model(path.stem, path) for path in shipped_models())]
 
 
 def _run_directories() -> Iterator[Path]:

@@ -60,8 +60,9 @@ def test_the_environment_names_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_model(None) == newest
 
 
-def test_no_model_is_an_error_with_a_remedy() -> None:
+def test_no_model_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no run is, the message says how to get one; a name that means nothing is repeated."""
+    monkeypatch.setattr("charrnn.runs.SHIPPED", Path("nowhere"))
     with pytest.raises(ModelFileError, match=r"no model under runs/; train one \(charrnn train TEXT\)"):
         find_model(None)
     with pytest.raises(ModelFileError, match=r"^plai: no such model file, run directory, or run under runs/"):

@@ -62,14 +62,15 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     config = from_mapping(EvaluationConfig, options)
     check(text, options)
 
+    from charrnn.cli.model import model_path
     from charrnn.cli.output import byte_writer, note
     from charrnn.cli.report import progress, summary, table, to_json, with_totals
     from charrnn.evaluation.evaluator import Evaluator
     from charrnn.model.file import load_model
-    from charrnn.runs import find_model, run_name
+    from charrnn.runs import run_name
 
     write = byte_writer()
-    path = find_model(model)
+    path = model_path(model, quiet=quiet)
     loaded = load_model(path)
     job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
     texts = read_texts(text, loaded, options["encoding"])

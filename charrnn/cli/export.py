@@ -36,14 +36,15 @@ def export(
         raise click.UsageError("--int8 and --float32 are two precisions; give one")
 
     from charrnn import __version__
+    from charrnn.cli.model import model_path
     from charrnn.cli.output import note
     from charrnn.cli.prompt import as_typed
     from charrnn.files import write_atomically
     from charrnn.model.file import load_model
     from charrnn.pages import export as pages
-    from charrnn.runs import find_model, run_name
+    from charrnn.runs import run_name
 
-    path = find_model(model)
+    path = model_path(model, quiet=quiet)
     check(page, path, force=force)
     loaded = load_model(path)
     precision: pages.Precision = "int8" if int8 else "float32" if float32 else "float16"

@@ -53,13 +53,13 @@ def inspect(text: str | None, model: str | None, quiet: bool, color: str, **opti
     """
     check(options)
 
+    from charrnn.cli.model import model_path
     from charrnn.cli.output import byte_writer, note
     from charrnn.inspection.report import inspect_file
     from charrnn.model.file import load_model
-    from charrnn.runs import find_model
 
     write = byte_writer(visible=False)
-    path = find_model(model)
+    path = model_path(model, quiet=quiet)
     loaded = load_model(path)
     found = inspect_file(path, loaded)
     unit = None

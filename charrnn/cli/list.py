@@ -19,7 +19,7 @@ WIDEST = 40  # characters of a name or a text's name in the table
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print an object a run instead of a table.")
 def list_runs(*, as_json: bool) -> None:
-    """List the runs under runs/, newest first."""
+    """List the runs under runs/, newest first, and the shipped model."""
     from charrnn.cli.output import byte_writer, note
     from charrnn.runs import RUNS, summaries
 
@@ -27,7 +27,7 @@ def list_runs(*, as_json: bool) -> None:
     now = time.time()
     text = "".join(_json(summary, now) for summary in found) if as_json else table(found, now)
     byte_writer()(text.encode("utf-8", "replace"))
-    if not found:
+    if all(summary.state is None and summary.error is None for summary in found):
         note(f"no runs under {RUNS}/; train one (charrnn train TEXT)")
 
 

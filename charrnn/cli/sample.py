@@ -76,16 +76,16 @@ def sample(
     prompt, config = read_arguments(prompt, settings, escape=escape)
     check(config, copied=copied, as_json=as_json, interactive=interactive)
 
+    from charrnn.cli.model import model_path
     from charrnn.cli.output import stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
     from charrnn.cli.writing import TextDisplay
     from charrnn.model.file import load_model
-    from charrnn.runs import find_model
     from charrnn.sampling.novelty import training_text
     from charrnn.sampling.session import SamplingSession
 
     terminal = os.isatty(stdout_descriptor())
-    path = find_model(model)
+    path = model_path(model, quiet=quiet)
     text = read_prompt(prompt, prompt_file)
     loaded = load_model(path)
     source = training_text(loaded, against) if copied else None

@@ -155,7 +155,6 @@ def test_meaningless_commands_are_one_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sample"], "charrnn: no model under runs/; train one"),
         (["sample", "-m", "none"], "charrnn: none: no such model file, run directory, or run"),
         (["evaluate", "-m", "none"], "charrnn: none: no such model file, run directory, or run"),
         (["sample", "-m", "text"], "charrnn: text: not a whole safetensors file"),
