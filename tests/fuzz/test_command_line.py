@@ -17,7 +17,7 @@ from charrnn.cli.main import cli
 from charrnn.model.file import save_model
 from tests.conftest import random_model
 from tests.fuzz.conftest import Fuzz, broken
-from tests.fuzz.edges import ANY, EDGES, HOSTILE, USUAL, Edge, Flag
+from tests.fuzz.edges import ANY, EDGES, HOSTILE, USUAL, WRONG, Edge, Flag
 from tests.fuzz.judge import judge
 from tests.fuzz.zygote import TEXT, Case, Outcome, Zygote
 
@@ -137,6 +137,17 @@ def test_hostile_values(command: str, furniture: Path, tmp_path: Path, zygote: Z
             edges.append(Edge(args, ANY, (*values.drop, name), endless=True))
     edges = fuzz.some(edges, 25)
     problems(edges, run(command, edges, furniture, tmp_path, zygote), tmp_path, fuzz)
+    fuzz.check()
+
+
+@broken(2, "--html with --force replaces the text or the model")
+@pytest.mark.parametrize("page", ["t.txt", "m.safetensors"])
+def test_no_page_replaces_what_is_read(
+    page: str, furniture: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz
+) -> None:
+    """Not even ``--force`` lets the page take the place of the text or the model that it is made from."""
+    edges = fuzz.some([Edge(("--html", page, "--force"), WRONG)], 1)
+    problems(edges, run("evaluate", edges, furniture, tmp_path, zygote), tmp_path, fuzz)
     fuzz.check()
 
 
