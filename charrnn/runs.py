@@ -24,7 +24,7 @@ BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
 def find_model(name: str | None) -> Path:
-    """The model file that ``--model`` selects: a file, a run directory, a run under runs/, or a shipped model.
+    """The model file that ``--model`` selects: a file, a run directory, a run's name, or a shipped model's.
 
     Without a name it is $CHARRNN_MODEL, else the newest model of a run under runs/, else a shipped model.
 

@@ -86,7 +86,7 @@ def check(options: dict[str, Any]) -> None:
         RunError: the page's file is there and may not be replaced, or has no directory to be in.
     """
     file = options["html"]
-    if options["unit"] and options["feature"]:
+    if options["unit"] is not None and options["feature"] is not None:
         raise click.UsageError("--unit and --feature both say what shades the text; give one")
     if file and not file.parent.is_dir():
         raise RunError(f"{file.parent}: no such directory; make it first")
@@ -105,10 +105,10 @@ def along_text(
     from charrnn.inspection.cells import Columns
     from charrnn.inspection.report import add_gradients, add_memory, add_text, feature_unit, parse_unit
 
-    unit = parse_unit(options["unit"], Columns(model.config)) if options["unit"] else None
+    unit = parse_unit(options["unit"], Columns(model.config)) if options["unit"] is not None else None
     add_text(found, model, read_text_of(name, model, options["encoding"]), options["length"])
     assert found.along is not None
-    if options["feature"]:
+    if options["feature"] is not None:
         unit = feature_unit(options["feature"], found.along)
     for wanted, add in (("gradients", add_gradients), ("memory", add_memory)):
         if not (options[wanted] or options["html"]):

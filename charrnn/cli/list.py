@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from charrnn.cli.options import quiet_option
+
 if TYPE_CHECKING:
     from charrnn.runs import Summary
 
@@ -18,7 +20,8 @@ WIDEST = 40  # characters of a name or a text's name in the table
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print an object a run instead of a table.")
-def list_runs(*, as_json: bool) -> None:
+@quiet_option
+def list_runs(*, as_json: bool, quiet: bool) -> None:
     """List the runs under runs/, newest first, and the shipped model."""
     from charrnn.cli.output import byte_writer, note
     from charrnn.runs import RUNS, summaries
@@ -28,7 +31,7 @@ def list_runs(*, as_json: bool) -> None:
     text = "".join(_json(summary, now) for summary in found) if as_json else table(found, now)
     byte_writer()(text.encode("utf-8", "replace"))
     if all(summary.state is None and summary.error is None for summary in found):
-        note(f"no runs under {RUNS}/; train one (charrnn train TEXT)")
+        note(f"no runs under {RUNS}/; train one (charrnn train TEXT)", quiet=quiet)
 
 
 def _json(summary: Summary, now: float) -> str:

@@ -2,8 +2,8 @@
 
     python -m charrnn.pretrained.make shakespeare.txt --run RUN
 
-Trains into RUN by the command line, or resumes what is there, and writes ``shakespeare.safetensors`` beside this
-module. The file's ``training`` names the command and the processor; its ``quality`` is the result.
+Trains into RUN by the command line, or resumes what is there, and writes ``shakespeare.safetensors`` beside
+this module. The file's ``training`` names the command and the processor; its ``quality`` is the result.
 """
 
 from __future__ import annotations

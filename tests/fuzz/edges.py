@@ -157,6 +157,7 @@ TRAIN: dict[str, Values | Flag] = {
     "--num-layers": whole(1, 64),
     "--hidden-size": whole(1, 65536),
     "--embedding-size": whole(1, 65536),
+    "--output": choice("top", "all"),
     "--dropout": Values(ok=("0", "0.999999", "-0.0"), refused=("1", "1.1", "inf", *NO_REAL), any=("1e-320",)),
     "--lr": Values(ok=("1e-30", "1"), refused=("0", "inf", *NO_REAL), any=("1e-320", "1e30", "1e308")),
     "--matrix-lr": Values(ok=("1e-30", "1"), refused=("0", "inf", *NO_REAL), any=("1e-320", "1e30", "1e308")),
@@ -307,7 +308,46 @@ EVALUATE: dict[str, Values | Flag] = {
     "--quiet": Flag(),
 }  # fmt: skip
 
-EDGES = {"train": TRAIN, "sample": SAMPLE, "evaluate": EVALUATE}
+INSPECT: dict[str, Values | Flag] = {
+    "text": EVALUATE["text"],
+    "--model": SAMPLE["--model"],
+    "--unit": Values(
+        ok=("0:0", "0:1:hidden"),
+        wrong=("", ":", "0", "0:", "-1:0", "0:-1", "9:0", "0:99999", "0:0:none", "nan:0", "\N{SNOWMAN}"),
+    ),
+    "--feature": Values(any=("space", "vowel"), wrong=("", "none", "\N{SNOWMAN}", "a" * 5000)),
+    "--gradients": Flag(frozenset(ANY)),
+    "--memory": Flag(frozenset(ANY)),
+    "--html": EVALUATE["--html"],
+    "--force": Flag(beside=("--html", "page.html")),
+    "--json": Flag(),
+    "--length": whole(1),
+    "--encoding": TRAIN["--encoding"],
+    "--color": choice("auto", "always", "never"),
+    "--quiet": Flag(),
+}
+
+EXPORT: dict[str, Values | Flag] = {
+    "page": Values(
+        ok=("new.html", "\N{SNOWMAN}.html"),
+        wrong=("", "t.txt", "m.safetensors", "/dev/full/x", "a" * 300, "missing/x.html", "folder", "."),
+    ),
+    "--model": SAMPLE["--model"],
+    "--int8": Flag(),
+    "--float32": Flag(),
+    "--title": Values(ok=("", "a", "</script>", "\N{SNOWMAN}", "a" * 5000), any=("\udcff", "\x1b[31m")),
+    "--force": Flag(),
+    "--quiet": Flag(),
+}
+
+EDGES: dict[str, dict[str, Values | Flag]] = {
+    "train": TRAIN,
+    "sample": SAMPLE,
+    "evaluate": EVALUATE,
+    "inspect": INSPECT,
+    "export": EXPORT,
+    "list": {"--json": Flag(), "--quiet": Flag()},
+}
 
 # The usual command line of each command, by option, that an edge replaces a part of.
 USUAL: dict[str, dict[str, tuple[str, ...]]] = {
@@ -331,4 +371,12 @@ USUAL: dict[str, dict[str, tuple[str, ...]]] = {
         "--quiet": ("-q",),
     },
     "evaluate": {"text": ("t.txt",), "--model": ("-m", "m.safetensors"), "--quiet": ("-q",)},
+    "inspect": {
+        "text": ("t.txt",),
+        "--model": ("-m", "m.safetensors"),
+        "--length": ("-n", "50"),
+        "--quiet": ("-q",),
+    },
+    "export": {"page": ("page.html",), "--model": ("-m", "m.safetensors"), "--quiet": ("-q",)},
+    "list": {"--quiet": ("-q",)},
 }

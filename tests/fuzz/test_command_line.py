@@ -153,7 +153,7 @@ def test_no_page_replaces_what_is_read(
 
 def draw_pair(command: str, draw: random.Random) -> Edge:
     """Two options at edges of their ranges, seldom three."""
-    chosen = draw.sample(sorted(EDGES[command]), draw.choice((2, 2, 2, 3)))
+    chosen = draw.sample(sorted(EDGES[command]), min(draw.choice((2, 2, 2, 3)), len(EDGES[command])))
     edges = []
     for name in chosen:
         values = EDGES[command][name].edges(name)

@@ -105,7 +105,14 @@ def test_edited_headers(good: bytes, load: Callable[[bytes], str | None], fuzz: 
 
 DESCRIPTION_PLACES = [
     *["format", "kind", "architecture", "architecture.cell", "architecture.dropout"],
-    *["architecture.embedding_size", "architecture.hidden_size", "architecture.num_layers", "corpus"],
+    *[
+        "architecture.embedding_size",
+        "architecture.hidden_size",
+        "architecture.num_layers",
+        "architecture.output",
+        "corpus",
+        "sha256",
+    ],
     *["corpus.bytes", "corpus.characters", "corpus.encoding", "corpus.lines", "corpus.min_count"],
     *["corpus.name", "corpus.newlines", "corpus.paths", "corpus.paths.0", "corpus.sha256"],
     *["corpus.tokenizer", "corpus.val_fraction", "quality", "quality.bits_per_character"],

@@ -105,7 +105,8 @@ def test_edited_headers(good: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz) 
 
 
 SECTIONS = (
-    "architecture", "corpus", "finished", "format", "kind", "precision", "progress", "tokenizer", "training",
+    "architecture", "corpus", "finished", "format", "kind", "precision", "progress", "sha256", "tokenizer",
+    "training",
 )  # fmt: skip
 
 
