@@ -63,7 +63,9 @@ def inspect(text: str | None, model: str | None, quiet: bool, color: str, **opti
     loaded = load_model(path)
     found = inspect_file(path, loaded)
     unit = None
-    if text is not None or any(options[name] for name in ("unit", "feature", "gradients", "memory", "html")):
+    if text is not None or any(
+        options[name] not in (None, False) for name in ("unit", "feature", "gradients", "memory", "html")
+    ):
         found, unit = along_text(found, loaded, text, options, quiet=quiet)
     if options["html"]:
         write_page(options["html"], found, unit)
