@@ -41,7 +41,8 @@ class Progress:
         best: the lowest validation loss, in nats a character; None before the first evaluation.
         best_step: the step of that evaluation.
         best_train: the training loss in its report.
-        stale: evaluations since the best one.
+        stale: evaluations since the best one of this part: of the training, or of its extension.
+        part_best: the loss of that one.
         loss_sum, loss_count: of the steps' training losses since the last evaluation.
         skipped: steps that changed no weight because loss or gradient were not finite.
         skipped_in_a_row: how many of the latest steps these were, without a good one between.
@@ -60,6 +61,7 @@ class Progress:
     best_step: int = 0
     best_train: float = 0.0
     stale: int = 0
+    part_best: float | None = None
     loss_sum: float = 0.0
     loss_count: int = 0
     skipped: int = 0
@@ -73,7 +75,7 @@ class Progress:
     def extend(self) -> None:
         """Begins a new part after the last step: with its own warm-up, decay and patience."""
         self.base_step, self.base_seconds = self.step, self.seconds
-        self.stale = 0
+        self.stale, self.part_best = 0, None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,11 +173,13 @@ class Schedule:
     def scored(self, loss: float, train_loss: float) -> bool:
         """Takes in an evaluation's loss, in nats a character; returns whether it is the lowest so far."""
         progress = self.progress
-        if progress.best is not None and loss >= progress.best:
+        if progress.part_best is not None and loss >= progress.part_best:
             progress.stale += 1
+        else:
+            progress.part_best, progress.stale = loss, 0
+        if progress.best is not None and loss >= progress.best:
             return False
         progress.best, progress.best_step, progress.best_train = loss, progress.step, train_loss
-        progress.stale = 0
         return True
 
     def evaluated(self, seconds: float) -> None:
