@@ -24,6 +24,7 @@ Reset = Literal["auto", "none", "lines"]
 EvaluationPrecision = Literal["fp32", "bf16"]
 
 DEFAULT_TIME = 180.0  # seconds, for training without --time, --epochs and --steps
+MOST_VALIDATED = 1 << 21  # characters, however much was held out
 MOST_DROPOUT = 0.5  # that is chosen or recommended; a user may ask for more
 
 # Where --matrix-lr is not given: all of Muon's steps are of the same size, AdamW's are not.
@@ -173,11 +174,17 @@ class TrainingConfig(Config):
     device: Device = setting("auto", "Device to train on.")
     precision: Precision = setting("auto", "Arithmetic of training; auto chooses bf16 where it is faster.")
     threads: int | None = setting(None, "Number of CPU threads.", above=0, shown="one per core")
+    validate: int = setting(
+        MOST_VALIDATED, "Characters of the held-out text that an evaluation scores at most.", at_least=1
+    )
     eval_every: int | None = setting(
         None, "Optimizer steps between evaluations.", above=0, shown="by the length of the training"
     )
     save_every: float = setting(
         60.0, "Time between saves of the training state that --resume needs.", above=0
+    )
+    keep_every: float | None = setting(
+        None, "Keep a numbered copy of the model this often, e.g. 1m.", above=0
     )
     sample_every: float | None = setting(
         None, "Print a sample of the model's text this often, e.g. 30s.", above=0
@@ -204,7 +211,7 @@ class TrainingConfig(Config):
 
 # Settings of training that its outcome does not depend on: they may change on resuming, and a model file
 # does not record them.
-CADENCE = frozenset({"threads", "save_every", "sample_every"})
+CADENCE = frozenset({"threads", "save_every", "sample_every", "keep_every"})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,13 +48,18 @@ class UnknownCharacterError(CharrnnError):
         position: its place in the text, counted in characters from 0.
     """
 
-    def __init__(self, character: str, position: int) -> None:
+    def __init__(self, character: str, position: int, form: str | None = None) -> None:
+        """An error for a character; ``form`` is the Unicode normalization that would make the text known."""
         self.character = character
         self.position = position
         shown = character if character.isprintable() else ascii(character)[1:-1]
-        super().__init__(
-            f"the model never saw {shown} (U+{ord(character):04X}), at position {position}; "
+        remedy = (
             "leave it out (sample --skip-unknown does), or train with --min-count to have an unknown symbol"
+        )
+        if form is not None:
+            remedy = f"it knows the text in Unicode's {form} form: normalize it (uconv -x {form} does)"
+        super().__init__(
+            f"the model never saw {shown} (U+{ord(character):04X}), at position {position}; {remedy}"
         )
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.jsonl"
+KEPT_MODEL = "model-{:0>4}.safetensors"  # what --keep-every writes; {} is a number from 1 on
 CACHED_IDS = "ids-{}.npy"  # of a large text; {} is a hash of the text and the tokenizer
 PART = ".part"  # suffix of a file that is not complete yet
 

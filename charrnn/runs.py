@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.errors import ModelFileError, RunError
-from charrnn.files import CACHED_IDS, LOG_FILE, MODEL_FILE, PART, STATE_FILE
+from charrnn.files import CACHED_IDS, KEPT_MODEL, LOG_FILE, MODEL_FILE, PART, STATE_FILE
 from charrnn.model.file import read_header
 
 RUNS = Path("runs")
@@ -109,8 +109,9 @@ def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> N
     for name in OURS:
         for left in (name, name + PART):  # the second is left by a process killed while writing
             (directory / left).unlink(missing_ok=True)
+    left_over = (BOARD, KEPT_MODEL.format("*"), KEPT_MODEL.format("*") + PART)
     for path in directory.iterdir():
-        if (_is_cache(path) and path != cache) or fnmatch.fnmatch(path.name, BOARD):
+        if (_is_cache(path) and path != cache) or any(fnmatch.fnmatch(path.name, old) for old in left_over):
             path.unlink()
 
 

@@ -21,6 +21,7 @@ from charrnn.cli.list import list_runs
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
+from charrnn.system import share_cores
 
 CLOSED_PIPE = 128 + 13  # as a shell reports a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
@@ -67,6 +68,7 @@ for command in (train, sample, evaluate, inspect, list_runs, export):
 
 def main() -> NoReturn:
     """Runs the command line and exits with its status."""
+    share_cores()
     try:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -45,6 +45,20 @@ def written_duration(seconds: float) -> str:
     return "".join(parts)
 
 
+def changed_flags(config: Any) -> list[str]:
+    """The flags for the settings of a config that differ from their defaults.
+
+    >>> from charrnn.config import CorpusConfig
+    >>> changed_flags(CorpusConfig(lines=True, min_count=2))
+    ['--min-count', '2', '--lines']
+    """
+    flags: list[str] = []
+    for name, value in vars(config).items():
+        if value != default_of(type(config), name):
+            flags += [flag_of(name)] if value is True else [flag_of(name), str(value)]
+    return flags
+
+
 def config_option(
     config: type[Any], name: str, *flags: str, type: Any = None
 ) -> Callable[[Command], Command]:

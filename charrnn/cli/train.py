@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "threads")
 @config_option(TrainingConfig, "eval_every")
 @config_option(TrainingConfig, "save_every", type=Duration())
+@config_option(TrainingConfig, "keep_every", type=Duration())
 @config_option(TrainingConfig, "sample_every", type=Duration())
 @click.option("--tensorboard", is_flag=True, help="Write curves for TensorBoard, where it is installed.")
 @quiet_option
@@ -76,12 +78,13 @@ def train(
     **settings: Any,
 ) -> int:
     """Learn to write like CORPUS: files, directories, .gz .bz2 .xz, or - for stdin."""
+    began = time.monotonic()
     if resume and init_from:
         raise click.UsageError("--resume goes on with a run and --init-from begins one; give one")
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
     from charrnn.cli.output import note
-    from charrnn.cli.verdict import describe, result_lines
+    from charrnn.cli.verdict import describe, result_lines, ways_on
     from charrnn.runs import find_model
     from charrnn.training.setup import Request, open_training
 
@@ -97,12 +100,13 @@ def train(
             resume=resume,
             force=force,
             init_from=None if init_from is None else find_model(init_from),
+            began=began,
         )
     )
     trainer = prepared.trainer
     note(describe(prepared), quiet=quiet)
     if trainer.finished:
-        note(f"{trainer.directory}: finished already; nothing to resume", quiet=quiet)
+        note("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
         return 0
     listener = watch(trainer, settings["sample_every"], tensorboard=tensorboard, quiet=quiet)
     stopped_by = run(trainer, listener)

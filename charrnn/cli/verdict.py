@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shlex
+from pathlib import Path
 
-from charrnn.config import MOST_DROPOUT
+from charrnn.cli.options import changed_flags, written_duration
+from charrnn.config import MOST_DROPOUT, ModelConfig
 from charrnn.errors import counted
 from charrnn.files import MODEL_FILE
 from charrnn.runs import run_name
+from charrnn.settings import flag_of
 from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
@@ -41,11 +45,19 @@ def describe(prepared: Prepared) -> str:
     else:
         lines.append(f"a short text: {batch}, instead of {wanted.batch_size} of {wanted.seq_length}")
     if len(trainer.validation) < len(corpus.validation):
-        lines.append(f"validation: the first {len(trainer.validation):,} of {len(corpus.validation):,}")
+        which = "lines spread over them" if corpus.config.lines else "the first"
+        lines.append(
+            f"validation: {len(trainer.validation):,} of {counted(len(corpus.validation), unit)}, {which}"
+        )
     if prepared.transfer is not None:
         lines.append(f"start: {prepared.transfer}")
     if prepared.resumed_at:
         lines.append(f"resumed at step {prepared.resumed_at}")
+    before = prepared.before
+    lines.append(
+        f"before the first step: {before.total:.1f} s (loading torch {before.loading:.1f}, reading the text "
+        f"{before.reading:.1f}, measuring and making the model {before.rest:.1f})"
+    )
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
     return "\n".join(lines)
 
@@ -60,8 +72,49 @@ def result_lines(trainer: Trainer) -> list[str]:
         f"model       {path}",
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
+        f"time        {_seconds(progress.before + progress.seconds)}: {_seconds(progress.before)} before the "
+        f"first step, {_seconds(progress.seconds - progress.aside)} in steps, {_seconds(progress.aside)} "
+        "evaluating, saving and sampling",
         f"verdict     {verdict(trainer)}",
         f"sample      charrnn sample -m {shlex.quote(run_name(path))}",
+    ]
+
+
+def _seconds(seconds: float) -> str:
+    """A length of time: to a tenth of a second where it is short.
+
+    >>> _seconds(8.25), _seconds(180.4)
+    ('8.2 s', '3m')
+    """
+    return f"{seconds:.1f} s" if seconds < 60 else written_duration(round(seconds))
+
+
+def ways_on(trainer: Trainer, corpus: tuple[str, ...], output_dir: Path | None) -> list[str]:
+    """How to go on with a run that is finished, as commands: longer, anew for longer, or from its model.
+
+    Args:
+        trainer: of the finished run.
+        corpus: as the command line named it; the run's own where it did not.
+        output_dir: likewise.
+    """
+    config, directory = trainer.config, trainer.directory
+    length = next(name for name in ("time", "epochs", "steps") if getattr(config, name) is not None)
+    twice = 2 * getattr(config, length)
+    longer = [flag_of(length), written_duration(twice) if length == "time" else f"{twice:g}"]
+    texts = list(corpus or trainer.corpus.paths)
+    text_flags = changed_flags(trainer.corpus.config)
+    where = [] if output_dir is None else ["-o", str(directory)]
+    another = next(path for n in itertools.count(2) if not (path := Path(f"{directory}-{n}")).exists())
+    train, new = ["charrnn", "train", *texts], ["-o", str(another)]
+    model = trainer.model.config  # whose other settings may have been chosen
+    shape = ModelConfig(model.cell, model.num_layers, embedding_size=model.embedding_size)
+    commands = {
+        "extend it": [*train, "--resume", *longer, *where],
+        "train anew for longer": [*train, *text_flags, *changed_flags(shape), *longer, *new],
+        "begin with its model": [*train, *text_flags, "--init-from", run_name(directory / MODEL_FILE), *new],
+    }
+    return [f"{directory}: finished already; to go on,"] + [
+        f"  {what}: {shlex.join(command)}" for what, command in commands.items()
     ]
 
 
@@ -89,7 +142,7 @@ def verdict(trainer: Trainer) -> str:
             f"memorizing a little (training {progress.best_train:.2f}, validation {progress.best:.2f}): "
             f"{remedy(dropout, 0.1)}{skipped}"
         )
-    if progress.step >= schedule.most_steps:
+    if schedule.read_often:
         return (
             f"as good as {MOST_PASSES:g} passes make it: more text would help, more time only with "
             f"--patience 0{skipped}"

@@ -10,6 +10,8 @@ theta_g are the trained weights, MS is the mean squared gradient over segments o
 is sqrt(MS) over the mean of sqrt(MS), so that important weights are pulled back more. No character is
 predicted by weights that have seen it, so the figure is a valid code length. But the weights at the end of
 the text are not those at its beginning: report the figure next to the static one, and do not mix the two.
+
+Where static evaluation resets the state at each line, this does, too; segments stay as long as they are.
 """
 
 from __future__ import annotations
@@ -26,12 +28,13 @@ from torch.nn import functional
 
 from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
+from charrnn.evaluation.evaluator import resets
 from charrnn.evaluation.measure import Score, unknown_nats
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, build_model, detach
 from charrnn.text.items import shift_right
 from charrnn.text.scored import ScoredText
-from charrnn.text.tokenizer import Ids
+from charrnn.text.tokenizer import Ids, Places
 
 SEGMENTS = 1000  # evenly spaced in the training text, for MS
 EPSILON = 1e-8
@@ -79,15 +82,17 @@ class DynamicEvaluator:
         size = self._config.dynamic_segment
         warm = 4 * size  # symbols that are read before each segment, for its state
         places = np.unique(np.linspace(0, max(0, len(train.ids) - size - warm), SEGMENTS).astype(np.int64))
-        for place in places.tolist():
-            past = shift_right(train.ids[place : place + warm], train.tokenizer.start)  # (time,)
+        ends, start = self._line_ends(train), train.tokenizer.start
+        for first in places.tolist():
+            place, begin = first, first + warm
+            if begin >= len(train.ids):  # the text's beginning is the only segment
+                place = begin = 0
+            passed = ends[: np.searchsorted(ends, begin, side="right")][-1:]  # which the state begins after
+            reader = Reader(network, train.ids, ends, start, max(place, *passed.tolist(), 0))
             with torch.no_grad():
-                _, state = network(_column(past), None)
-            segment = train.ids[place + warm : place + warm + size]
-            if len(segment) == 0:  # a text that is shorter than the warm-up is the only segment
-                segment, state, past = train.ids[place : place + size], None, past[:1]
-            loss, _ = _loss(network, segment, int(past[-1]), state)
-            gradients = torch.autograd.grad(loss / len(segment), parameters)
+                reader.read(begin - reader.place)
+            loss, count = reader.read(size)
+            gradients = torch.autograd.grad(loss / count, parameters)
             for square, gradient in zip(squares, gradients, strict=True):
                 square.addcmul_(gradient, gradient, value=1 / len(places))
         return squares
@@ -97,18 +102,21 @@ class DynamicEvaluator:
         network = build_model(self._model.config, self._model.weights)
         parameters = list(network.parameters())
         trained = [parameter.detach().clone() for parameter in parameters]
-        state: State | None = None
-        size, previous = self._config.dynamic_segment, text.tokenizer.start
+        reader = Reader(network, text.ids, self._line_ends(text), text.tokenizer.start)
         nats = float(unknown_nats(text.unknown, text.tokenizer).sum())
-        for begin in range(0, len(text.ids), size):
-            segment = text.ids[begin : begin + size]
-            loss, state = _loss(network, segment, previous, state)
-            gradients = torch.autograd.grad(loss / len(segment), parameters)
+        while reader.place < len(text.ids):
+            loss, count = reader.read(self._config.dynamic_segment)
+            gradients = torch.autograd.grad(loss / count, parameters)
             nats += float(loss.detach())
             self._update(parameters, gradients, trained)
-            state, previous = detach(state), int(segment[-1])
-            self._on_piece(len(segment))
+            self._on_piece(count)
         return Score(text.characters, text.bytes, len(text.unknown), nats)
+
+    def _line_ends(self, text: ScoredText) -> Places:
+        """The positions in a text's ids at which the state begins anew, ascending, each once."""
+        if resets(self._model, self._config):
+            return np.unique(text.place(text.line_ends))
+        return np.empty(0, np.int64)
 
     @torch.no_grad()
     def _update(
@@ -126,8 +134,43 @@ def _column(ids: NDArray[Any]) -> Tensor:
     return torch.from_numpy(ids.astype(np.int64)).unsqueeze(1)
 
 
-def _loss(network: CharRNN, segment: Ids, previous: int, state: State | None) -> tuple[Tensor, State]:
-    """The summed loss in nats of a segment (time,) after the id ``previous``, and the new state."""
-    logits, state = network(_column(shift_right(segment, previous)), state)  # (time, 1, vocabulary)
-    loss = functional.cross_entropy(logits.flatten(0, 1), _column(segment).flatten(), reduction="sum")
-    return loss, state
+class Reader:
+    """A network that reads a text from left to right, its state carried, and zeroed where a line begins.
+
+    Args:
+        network: the model; its weights may change between two calls of ``read``.
+        ids: (time,) the text.
+        ends: (lines,) the positions at which the state begins anew, ascending, each once.
+        start: the id that is read before the text, and before each line.
+        place: where to begin.
+
+    Attributes:
+        place: the position of the next symbol.
+    """
+
+    def __init__(self, network: CharRNN, ids: Ids, ends: Places, start: int, place: int = 0) -> None:
+        self._network, self._ids, self._ends, self._start = network, ids, ends, start
+        self.place, self._previous = place, start
+        self._state: State | None = None
+
+    def read(self, count: int) -> tuple[Tensor, int]:
+        """Reads up to ``count`` symbols; returns their summed loss in nats, and how many there were."""
+        begin, end = self.place, min(self.place + count, len(self._ids))
+        loss = torch.zeros(())
+        if begin == end:
+            return loss, 0
+        between = self._ends[np.searchsorted(self._ends, begin, side="right") :]
+        for cut in [*between[: np.searchsorted(between, end, side="left")].tolist(), end]:
+            loss = loss + self._read_to(cut)
+        return loss, end - begin
+
+    def _read_to(self, end: int) -> Tensor:
+        """The loss of the symbols up to ``end``, before which no line ends."""
+        targets = self._ids[self.place : end]  # (time,)
+        inputs = _column(shift_right(targets, self._previous))
+        logits, state = self._network(inputs, self._state)  # (time, 1, vocabulary)
+        self._state, self._previous, self.place = detach(state), int(targets[-1]), end
+        found = np.searchsorted(self._ends, end)
+        if found < len(self._ends) and self._ends[found] == end:
+            self._state, self._previous = None, self._start
+        return functional.cross_entropy(logits.flatten(0, 1), _column(targets).flatten(), reduction="sum")

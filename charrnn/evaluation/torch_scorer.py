@@ -3,7 +3,8 @@
 The state is carried through each section. Each section except the first starts ``OVERLAP`` symbols early,
 without scoring these, so that its first scored symbol has a context. Reading the text as a single section
 gives the exact figure; with more, it differs only by what the state would remember beyond the overlap. If the
-state is reset at each line, lines of similar length are read in parallel, and the figures are exact.
+is reset at each line, lines of similar length are read in parallel, and the figures are exact. Lines that
+have ended are not computed any more.
 
 Scores are yielded in pieces, so that memory does not grow with the length of the text.
 """
@@ -133,10 +134,16 @@ def line_pieces(
     begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])  # (lines,)
     lengths = ends - begins
     order = np.argsort(lengths, kind="stable")  # similar lengths need little padding
-    for first in range(0, len(order), BATCH_SIZE):
-        lines = order[first : first + BATCH_SIZE]
+    first = 0
+    while first < len(order):
+        lines = order[first : first + _lines_for(lengths[order[first:]])]
+        first += len(lines)
         state: State | None = None
         for begin in range(0, int(lengths[lines[-1]]), CHUNK):
+            ended = int(np.searchsorted(lengths[lines], begin, side="right"))
+            if ended:
+                lines = lines[ended:]
+                state = [tuple(part[:, ended:] for part in layer) for layer in state or []] or None
             end = min(begin + CHUNK, int(lengths[lines[-1]]))
             places = begins[lines] + np.arange(begin, end)[:, None]  # (time, lines)
             fresh = np.full(len(lines), begin == 0)
@@ -146,3 +153,13 @@ def line_pieces(
                 room = min(end, int(lengths[line])) - begin
                 if room > 0:
                     yield int(begins[line]) + begin, found[row, :room]
+
+
+def _lines_for(lengths: NDArray[np.int64]) -> int:
+    """How many of the next lines (lines,), shortest first, are read in parallel.
+
+    They are BATCH_SIZE, or so many that padded to the longest they have as many symbols as that many chunks.
+    """
+    most = BATCH_SIZE * CHUNK
+    padded = lengths[:most] * np.arange(1, len(lengths[:most]) + 1)  # symbols of the lines up to each
+    return max(BATCH_SIZE, int(np.searchsorted(padded, most, side="right")))

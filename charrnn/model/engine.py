@@ -86,7 +86,9 @@ class Engine:
             U, d = named["recurrent.weight"], named["recurrent.bias"]
             if index == 0:
                 bias = b if gru else b + d
-                self.table = weights["embedding.weight"] @ W.T + bias  # (vocabulary, gates * hidden)
+                # Vector by vector: a product of matrices is rounded otherwise by two threads than by one.
+                products = [W @ embedding for embedding in weights["embedding.weight"]]
+                self.table = np.stack(products) + bias  # (vocabulary, gates * hidden)
                 self.layers.append(Layer(_side_by_side(U), d))
             elif gru:
                 self.layers.append(Layer(_side_by_side(U), d, _side_by_side(W), b))

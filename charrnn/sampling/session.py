@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from charrnn.config import SamplingConfig, draw_seed
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import ModelFile
 from charrnn.sampling.novelty import SpanIndex, training_text
@@ -105,7 +106,11 @@ class SamplingSession:
         """
         found = self.tokenizer.lookup(text)
         missing = found == self.tokenizer.size
-        ids = found[~missing] if skip_unknown else self.tokenizer.encode(text)
+        try:
+            ids = found[~missing] if skip_unknown else self.tokenizer.encode(text)
+        except UnknownCharacterError as error:
+            form = _known_form(self.tokenizer, text)
+            raise UnknownCharacterError(error.character, error.position, form) from None
         return Prompt(ids, int(missing.sum()))
 
     def seed_of(self, index: int) -> int:
@@ -131,6 +136,15 @@ class SamplingSession:
         if self.spans is None:
             return None
         return SpanGuard(self.spans, self.tokenizer, self.tokenizer.symbols(prompt.ids))
+
+
+def _known_form(tokenizer: Tokenizer, text: str) -> str | None:
+    """The Unicode normalization after which every character of a text is known, if there is one."""
+    forms: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+    for form in forms:
+        if (tokenizer.lookup(unicodedata.normalize(form, text)) < tokenizer.size).all():
+            return form
+    return None
 
 
 def is_endless(config: SamplingConfig) -> bool:

@@ -26,6 +26,7 @@ from charrnn.text.tokenizer import Ids
 
 IGNORED = -100  # the target that torch's cross_entropy leaves out
 POOLED_BATCHES = 8  # items of so many batches are sorted by length: little padding, lengths still mixed
+MOST_UNEVEN = 3  # times the mean length of a batch's class of items, the longest item in it
 LONGEST_PIECE = 2048  # symbols; a longer item is cut into pieces, which are items of their own
 WINDOWS_A_LANE = 32  # at least: with fewer, carrying the state gains little and an epoch has few steps
 
@@ -90,35 +91,60 @@ class LaneBatches:
             ids = self._resident[(self._resident_places + offset) % len(self._ids)].long()
         return ids[:-1], ids[1:]
 
+    def characters(self, step: int) -> int:  # noqa: ARG002
+        """How many characters a step learns from: always as many."""
+        return self.batch * self.time
+
     def starts_epoch(self, step: int) -> bool:
         """Whether the hidden state must be zero at the beginning of this step."""
         return step % self.steps_per_epoch == 0
 
 
+@dataclasses.dataclass(frozen=True)
+class LengthClass:
+    """Items of similar lengths, and how many of them make a batch.
+
+    Attributes:
+        items: (items,) their numbers, ascending.
+        batch: items in a batch.
+    """
+
+    items: NDArray[np.int64]
+    batch: int
+
+    @property
+    def steps(self) -> int:
+        """Whole batches in an epoch."""
+        return len(self.items) // self.batch
+
+
 class ItemBatches:
     """Batches of items, padded to the longest; the same interface as ``LaneBatches``.
 
+    Items of very different lengths never meet in a batch, and the longer they are the fewer make one, so that
+    no batch is much larger than a window of lanes: see ``length_classes``.
+
     Attributes:
         steps_per_epoch: batches in an epoch.
-        batch: items in a batch.
+        batch: items in a batch, the mean.
         time: symbols of an item, the mean.
     """
 
     def __init__(self, ids: Ids, newline: int, shape: Shape, seed: int, device: torch.device) -> None:
         self._items = _cut(find_items(ids, newline))
         self._start, self._seed, self._device = newline, seed, device
-        count = len(self._items.begins)
-        self.time = max(1, round(len(ids) / count))
-        self.batch = max(1, min(count, shape.batch * shape.time // self.time))
-        self.steps_per_epoch = count // self.batch
-        self._epoch, self._order = -1, np.empty((0, 0), np.int64)
+        self._lengths = self._items.ends - self._items.begins  # (items,)
+        self._classes = length_classes(self._lengths, shape.batch * shape.time)
+        self.steps_per_epoch = sum(group.steps for group in self._classes)
+        self.time = max(1, round(len(ids) / len(self._lengths)))
+        read = sum(group.steps * group.batch for group in self._classes)
+        self.batch = max(1, round(read / self.steps_per_epoch))
+        self._epoch = -1
+        self._order: list[NDArray[np.int64]] = []  # the items of each batch of the epoch
 
     def window(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a step: (longest, batch) of int64 each; targets of padding are IGNORED."""
-        epoch, number = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffled(epoch)
-        items = self._order[number]  # (batch,)
+        items = self._batch(step)
         begins, ends = self._items.begins[items], self._items.ends[items]
         times = np.arange((ends - begins).max())[:, None]  # (longest, 1)
         places = begins + times  # (longest, batch)
@@ -127,19 +153,54 @@ class ItemBatches:
         inputs = shift_right(np.where(targets == IGNORED, self._start, targets), self._start)
         return torch.from_numpy(inputs).to(self._device), torch.from_numpy(targets).to(self._device)
 
+    def characters(self, step: int) -> int:
+        """How many characters a step learns from; padding is none."""
+        return int(self._lengths[self._batch(step)].sum())
+
     def starts_epoch(self, step: int) -> bool:  # noqa: ARG002
         """Whether the hidden state must be zero at the beginning of this step: always."""
         return True
 
-    def _shuffled(self, epoch: int) -> NDArray[np.int64]:
-        """The items of an epoch's batches, (steps_per_epoch, batch), from the seed and the epoch alone."""
+    def _batch(self, step: int) -> NDArray[np.int64]:
+        """The numbers of a step's items (batch,)."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._shuffled(epoch)
+        return self._order[number]
+
+    def _shuffled(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The items of each of an epoch's batches, from the seed and the epoch alone."""
         generator = np.random.default_rng([self._seed, epoch])
-        order = generator.permutation(len(self._items.begins))[: self.steps_per_epoch * self.batch]
-        lengths = (self._items.ends - self._items.begins)[order]
-        pools = np.arange(len(order)) // (POOLED_BATCHES * self.batch)
-        order = order[np.lexsort((lengths, pools))]
-        batches: NDArray[np.int64] = generator.permutation(order.reshape(-1, self.batch), axis=0)
-        return batches
+        batches: list[NDArray[np.int64]] = []
+        for group in self._classes:
+            order = group.items[generator.permutation(len(group.items))][: group.steps * group.batch]
+            pools = np.arange(len(order)) // (POOLED_BATCHES * group.batch)
+            order = order[np.lexsort((self._lengths[order], pools))]
+            batches.extend(order.reshape(-1, group.batch))
+        return [batches[number] for number in generator.permutation(len(batches))]
+
+
+def length_classes(lengths: NDArray[np.int64], symbols: int) -> list[LengthClass]:
+    """Items in classes, none longer than MOST_UNEVEN times the mean of its class, shorter items first.
+
+    Args:
+        lengths: (items,) of each item, in symbols.
+        symbols: that a batch should hold; padded it holds at most MOST_UNEVEN times as many, or one item.
+
+    >>> [(len(group.items), group.batch) for group in length_classes(np.array([8] * 900 + [2048] * 40), 2048)]
+    [(900, 256), (40, 1)]
+    """
+    classes, waiting = [], [np.arange(len(lengths))]
+    while waiting:
+        items = waiting.pop()
+        mean = lengths[items].mean()
+        long = lengths[items] > MOST_UNEVEN * mean
+        if long.any():
+            waiting += [items[long], items[~long]]
+        else:
+            fitting = symbols // max(1, round(float(mean)))
+            classes.append(LengthClass(items, max(1, min(len(items), fitting))))
+    return classes
 
 
 Batches = LaneBatches | ItemBatches

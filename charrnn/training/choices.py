@@ -20,7 +20,7 @@ from charrnn.config import MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import fit_shape
-from charrnn.training.schedule import MOST_PASSES
+from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES
 from charrnn.training.step import TrainingStep, build_step
 
 # From how many characters on, read by a medium model in the time, each of SIZES was the best one on a text of
@@ -36,7 +36,10 @@ OUTPUT_READS_ALL_FROM = 500_000
 EPOCHS_STEPS = 3000  # that --epochs should at least make
 
 MEASURED_SECONDS = 1.0
+MEASURED_SHARE = 0.02  # of --time, where that is less
 MEASURED_STEPS = 8
+VALIDATED_SHARE = 0.1  # of --time, that one evaluation may take
+LEAST_VALIDATED = 1000  # characters, even so
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Chosen:
 
     Attributes:
         model: the network's shape and dropout.
-        training: the settings with the size's name and the batch size.
+        training: the settings with the size's name, the batch size and how much an evaluation scores.
         reason: for a person, in one line.
     """
 
@@ -82,8 +85,11 @@ def choose_model(
     if chosen.batch_size != training.batch_size:
         read = characters_read(model, chosen, corpus, machine)
     passes = planned = read / corpus.train_size
-    if training.time is not None and training.patience:
-        planned = min(passes, MOST_PASSES)
+    if training.time is not None:
+        validated = max(LEAST_VALIDATED, round(VALIDATED_SHARE * read / FORWARD_SHARE))
+        chosen = dataclasses.replace(chosen, validate=min(training.validate, validated))
+        if training.patience:
+            planned = min(passes, MOST_PASSES)
     if "output" not in shape and not model.tied and corpus.train_size >= OUTPUT_READS_ALL_FROM:
         model = dataclasses.replace(model, output="all")
     if "dropout" not in shape:
@@ -148,17 +154,27 @@ def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus
 
 
 def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
-    """Characters a second that a model learns, from a few steps on the text itself."""
+    """Characters a second that a model learns, from a few steps on the text itself.
+
+    Batches of lines differ in what they cost a character, so they count together; of equal windows the
+    typical one counts.
+    """
     step = build_step(corpus, model, training, machine)
+    assert training.time is not None
+    seconds = min(MEASURED_SECONDS, MEASURED_SHARE * training.time)
     # The first pass pays for torch's set-up, and with lines for that of every new length.
-    warmed = len(_step_costs(step, MEASURED_STEPS))
-    return step.window / statistics.median_low(_step_costs(step, warmed))
+    warmed = len(_step_costs(step, MEASURED_STEPS, seconds))
+    costs = _step_costs(step, warmed, seconds)
+    read = [step.batches.characters(number) for number in range(len(costs))]
+    if len(set(read)) == 1:
+        return read[0] / statistics.median_low(costs)
+    return sum(read) / sum(costs)
 
 
-def _step_costs(step: TrainingStep, most: int) -> list[float]:
-    """The seconds of each of the first steps: ``most`` of them, or as many as MEASURED_SECONDS allow."""
+def _step_costs(step: TrainingStep, most: int, seconds: float) -> list[float]:
+    """The seconds of each of the first steps: ``most`` of them, or as many as can be made in ``seconds``."""
     costs: list[float] = []
-    while len(costs) < most and sum(costs) < MEASURED_SECONDS:
+    while len(costs) < most and sum(costs) < seconds:
         step.machine.synchronize()
         began = time.perf_counter()
         step(len(costs), rate=0.0)  # costs what any rate does

@@ -2,7 +2,9 @@
 
 With --steps and --epochs everything follows from the numbers alone, so that it can be repeated. With --time
 it follows from the clock and the measured speed, so that the learning rate reaches its floor, and the last
-evaluation its end, as the time runs out.
+evaluation and save their end, as the time runs out. What was spent before the first step counts, too.
+
+A training that was finished can be given more steps or time: the added part has its own warm-up and decay.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ TIMED_STEPS = 20  # after so many, the cost of a step is known well enough to pl
 EVALUATIONS = 20  # at most, over a training
 EVALUATION_SHARE = 0.05  # of the training's arithmetic, the most that evaluations may cost
 FORWARD_SHARE = 1 / 3  # the share of a forward pass in a training step's arithmetic
+LEAST_SHARE = 0.25  # of --time, that is left for training, whatever was spent before
+MOST_RESERVED = 0.25  # of the time for training, that is set aside for the last evaluation
 
 # With --time and --patience, how often a text is read at most: beyond that a model memorizes it, whatever the
 # dropout (benchmarks/README.md has the runs), and a schedule that ends there gives a better model than a
@@ -30,30 +34,48 @@ class Progress:
 
     Attributes:
         step: optimizer steps made.
-        seconds: spent training and evaluating, over all sessions.
+        seconds: spent from the first step on, over all sessions.
+        aside: of these, what was not spent on steps: evaluations, saves, samples.
+        before: seconds spent before the first step: reading the text, measuring the speed.
         evaluated: the step of the last evaluation.
         best: the lowest validation loss, in nats a character; None before the first evaluation.
         best_step: the step of that evaluation.
         best_train: the training loss in its report.
-        stale: evaluations since the best one.
+        stale: evaluations since the best one of this part: of the training, or of its extension.
+        part_best: the loss of that one.
         loss_sum, loss_count: of the steps' training losses since the last evaluation.
         skipped: steps that changed no weight because loss or gradient were not finite.
         skipped_in_a_row: how many of the latest steps these were, without a good one between.
         rate_scale: the factor of the learning rate, halved each time the training was set back.
+        base_step, base_seconds: ``step`` and ``seconds`` when a finished training was last extended.
+        kept: copies of the model that were kept.
+        kept_at: ``seconds`` when the last one was.
     """
 
     step: int = 0
     seconds: float = 0.0
+    aside: float = 0.0
+    before: float = 0.0
     evaluated: int = 0
     best: float | None = None
     best_step: int = 0
     best_train: float = 0.0
     stale: int = 0
+    part_best: float | None = None
     loss_sum: float = 0.0
     loss_count: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
     rate_scale: float = 1.0
+    base_step: int = 0
+    base_seconds: float = 0.0
+    kept: int = 0
+    kept_at: float = 0.0
+
+    def extend(self) -> None:
+        """Begins a new part after the last step: with its own warm-up, decay and patience."""
+        self.base_step, self.base_seconds = self.step, self.seconds
+        self.stale, self.part_best = 0, None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,20 +83,20 @@ class Action:
     """What a training does next, as plain data that another process could be sent.
 
     Attributes:
-        kind: make one step; evaluate, log and save; save the state only; or stop, because all is done or
-            because it was asked for.
+        kind: make one step; evaluate, log and save; save the state only; keep a numbered copy of the model;
+            or stop, because all is done or because it was asked for.
         rate: of a step, the share of the peak learning rates.
     """
 
-    kind: Literal["step", "evaluate", "save", "stop"]
+    kind: Literal["step", "evaluate", "save", "keep", "stop"]
     rate: float = 0.0
 
 
 class Schedule:
     """Decides what a training does next, from steps made, time spent, patience, saves and the stop signal.
 
-    The trainer asks ``next``, does what it says, and tells ``stepped``, ``scored`` and ``evaluated`` or
-    ``saved`` about it.
+    The trainer asks ``next``, does what it says, and tells ``stepped``, ``scored`` and ``evaluated``,
+    ``saved`` or ``kept`` about it, and ``spent`` of all other time.
 
     Args:
         config: the settings, with a length.
@@ -85,7 +107,7 @@ class Schedule:
     Attributes:
         progress: what has been seen so far.
         total_steps: how many steps there will be; None where that depends on the clock.
-        most_steps: with --time, how many there will be at most; infinite with --patience 0.
+        passes: with --time, how often the text is read at most; infinite with --patience 0.
         window, steps_per_epoch: as above.
     """
 
@@ -96,15 +118,15 @@ class Schedule:
         self.total_steps = config.steps
         if config.epochs is not None:
             self.total_steps = max(1, round(config.epochs * steps_per_epoch))
-        self.most_steps = math.inf
-        if self.total_steps is None and config.patience:
-            self.most_steps = max(1, round(MOST_PASSES * steps_per_epoch))
+        self.passes = MOST_PASSES if self.total_steps is None and config.patience else math.inf
         # This session's speed; a resumed training may have moved to another machine.
         self._measured_steps, self._measured_seconds = 0, 0.0
         self._evaluation_seconds: float | None = None
+        self._save_seconds = 0.0
         # Of this session's saves: when the last one was, and whether there is anything new since.
         self._saved_at: float | None = None
         self._unsaved = False
+        self._kept_step = -1  # when a copy was last kept, so that there is a step between two
 
     def next(self, now: float, *, stopping: bool = False) -> Action:
         """What to do now.
@@ -117,6 +139,8 @@ class Schedule:
             return Action("stop")
         if self._save_due(now):
             return Action("save")
+        if self._keep_due:
+            return Action("keep")
         if self.ended or self.evaluation_due:
             return Action("evaluate")
         return Action("step", self.rate)
@@ -124,8 +148,16 @@ class Schedule:
     def _save_due(self, now: float) -> bool:
         if self._saved_at is None:
             self._saved_at = now
-            return self.progress.step == 0  # from the start there must be a state to resume, or to go back to
+            # From the start there must be a state to resume, or to go back to.
+            return self.progress.step == self.progress.base_step
         return self._unsaved and now - self._saved_at >= self._config.save_every
+
+    @property
+    def _keep_due(self) -> bool:
+        every, progress = self._config.keep_every, self.progress
+        if every is None or progress.step == self._kept_step:
+            return False
+        return progress.seconds - progress.kept_at >= every
 
     def stepped(self, seconds: float) -> None:
         """Counts a step and its time; the session's first includes torch's set-up: no measure of speed."""
@@ -141,38 +173,80 @@ class Schedule:
     def scored(self, loss: float, train_loss: float) -> bool:
         """Takes in an evaluation's loss, in nats a character; returns whether it is the lowest so far."""
         progress = self.progress
-        if progress.best is not None and loss >= progress.best:
+        if progress.part_best is not None and loss >= progress.part_best:
             progress.stale += 1
+        else:
+            progress.part_best, progress.stale = loss, 0
+        if progress.best is not None and loss >= progress.best:
             return False
         progress.best, progress.best_step, progress.best_train = loss, progress.step, train_loss
-        progress.stale = 0
         return True
 
     def evaluated(self, seconds: float) -> None:
         """Counts an evaluation and its time; the mean of the training losses begins anew."""
-        self.progress.seconds += seconds
+        self.spent(seconds)
         self.progress.evaluated = self.progress.step
         self.progress.loss_sum, self.progress.loss_count = 0.0, 0
         self._evaluation_seconds = seconds
         self._unsaved = True
 
-    def saved(self, now: float, *, written: bool = True) -> None:
-        """Counts a save; one that was not written, for want of a sound state, is due after the next step."""
-        self._unsaved = False
+    def saved(self, now: float, *, written: bool = True, seconds: float = 0.0) -> None:
+        """Counts a save; one that was not written, for want of a sound state, is due after the next step.
+
+        The ``seconds`` it took are reserved for the last one; they do not count as spent here.
+        """
+        self._unsaved, self._save_seconds = False, seconds
         if written:
             self._saved_at = now
 
+    def kept(self) -> None:
+        """Counts a copy of the model."""
+        self.progress.kept += 1
+        self.progress.kept_at = self.progress.seconds
+        self._kept_step = self.progress.step
+
+    def spent(self, seconds: float) -> None:
+        """Counts time that was not spent on a step."""
+        self.progress.seconds += seconds
+        self.progress.aside += seconds
+
     @property
     def done(self) -> float:
-        """The share of the training that is done, from 0 to 1; time for the last evaluation is reserved."""
+        """The share of the training, or of its extension, that is done, from 0 to 1.
+
+        Time for the last evaluation and save is reserved.
+        """
+        made = self.progress.step - self.progress.base_step
         if self.total_steps is not None:
-            return min(1.0, self.progress.step / self.total_steps)
-        assert self._config.time is not None
+            return min(1.0, made / max(1, self.total_steps - self.progress.base_step))
+        cost = self._step_seconds or 0.0
         reserve = self._evaluation_seconds
         if reserve is None:
-            reserve = FORWARD_SHARE * (self._step_seconds or 0.0) * self._validation / self.window
-        available = self._config.time - min(reserve, self._config.time / 4)
-        return min(1.0, max(self.progress.seconds / available, self.progress.step / self.most_steps))
+            reserve = FORWARD_SHARE * cost * self._validation / self.window
+        reserve += self._save_seconds + cost / 2  # the last step may begin shortly before the end
+        available = self._seconds_given - min(reserve, MOST_RESERVED * self._seconds_given)
+        seconds = self.progress.seconds - self.progress.base_seconds
+        return min(1.0, max(seconds / available, made / self._steps_given))
+
+    @property
+    def _seconds_given(self) -> float:
+        """With --time, the seconds for the training, or for its extension."""
+        assert self._config.time is not None
+        given = self._config.time - self.progress.base_seconds
+        return max(given - self.progress.before, LEAST_SHARE * given, 1e-9)
+
+    @property
+    def _steps_given(self) -> float:
+        """The steps for the training, or for its extension, at most."""
+        if self.total_steps is not None:
+            return self.total_steps - self.progress.base_step
+        return max(1, self.passes * self.steps_per_epoch)
+
+    @property
+    def read_often(self) -> bool:
+        """Whether the training ended because it had read the text as often as it pays."""
+        made = self.progress.step - self.progress.base_step
+        return self.total_steps is None and made >= self._steps_given
 
     @property
     def rate(self) -> float:
@@ -193,11 +267,11 @@ class Schedule:
     def seconds_left(self) -> float | None:
         """An estimate of the time to the end; None before one can be made."""
         cost = self._step_seconds
+        steps = self._steps_given - (self.progress.step - self.progress.base_step)
         if self._config.time is None:
-            assert self.total_steps is not None
-            return None if cost is None else cost * (self.total_steps - self.progress.step)
-        left = max(0.0, self._config.time - self.progress.seconds)
-        return min(left, (cost or math.inf) * (self.most_steps - self.progress.step))
+            return None if cost is None else cost * steps
+        left = max(0.0, self._seconds_given - (self.progress.seconds - self.progress.base_seconds))
+        return min(left, (cost or math.inf) * steps)
 
     @property
     def characters_per_second(self) -> float:
@@ -222,14 +296,13 @@ class Schedule:
         return since >= interval and (1 - self.done) * total > interval / 2
 
     def _foreseen_steps(self) -> float | None:
-        """An estimate of the training's number of steps; None before one can be made."""
+        """An estimate of the steps of the training, or of its extension; None before one can be made."""
         if self.total_steps is not None:
-            return self.total_steps
+            return self._steps_given
         cost = self._step_seconds
         if cost is None or self._measured_steps < TIMED_STEPS:
             return None
-        assert self._config.time is not None
-        return min(self.most_steps, self._config.time / cost)
+        return min(self._steps_given, self._seconds_given / cost)
 
     @property
     def _step_seconds(self) -> float | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,13 @@ from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.recorded import gone
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_model
+from charrnn.training.schedule import LEAST_SHARE
 from charrnn.training.state import TrainingState, load_training
 from charrnn.training.trainer import Trainer
 from charrnn.training.transfer import Transfer, transfer_weights
 
 CONFIGS: tuple[type[Any], ...] = (CorpusConfig, ModelConfig, TrainingConfig)
+LENGTHS = ("time", "epochs", "steps")  # settings, of which a training has one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Request:
         resume: whether to go on with the run in the directory.
         force: whether a run that is there may be replaced.
         init_from: a model file to begin with the weights of.
+        began: when the command was started, on the clock of ``time.monotonic``; when the request was made if
+            None. From then on --time runs.
 
     Raises:
         ConfigError: a setting is unknown or out of range.
@@ -50,9 +56,11 @@ class Request:
     resume: bool = False
     force: bool = False
     init_from: Path | None = None
+    began: float | None = None
 
     def __post_init__(self) -> None:
         """Leaves out what is None, and checks the rest."""
+        object.__setattr__(self, "began", time.monotonic() if self.began is None else self.began)
         asked = {name: value for name, value in self.settings.items() if value is not None}
         checked: dict[str, Any] = {}
         for config in CONFIGS:
@@ -63,17 +71,57 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
+class Before:
+    """The seconds that were spent before the first step: loading torch, reading the text, and the rest.
+
+    The rest is measuring the speed, choosing the model and making it.
+    """
+
+    loading: float
+    reading: float
+    rest: float
+
+    @property
+    def total(self) -> float:
+        """Their sum."""
+        return self.loading + self.reading + self.rest
+
+
+class Stopwatch:
+    """Times the preparation of a training from ``began`` on, by the clock of ``time.monotonic``."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self.loading = time.monotonic() - began
+        self.reading = 0.0
+
+    def read(self, *arguments: Any, **keywords: Any) -> Corpus:
+        """Reads a corpus with these arguments of ``read_corpus``, timed."""
+        began = time.monotonic()
+        corpus = read_corpus(*arguments, **keywords)
+        self.reading += time.monotonic() - began
+        return corpus
+
+    def before(self) -> Before:
+        """What was spent until now."""
+        total = time.monotonic() - self._began
+        return Before(self.loading, self.reading, total - self.loading - self.reading)
+
+
+@dataclasses.dataclass(frozen=True)
 class Prepared:
     """A trainer, and what there is to say of how it came to be.
 
     Attributes:
         trainer: ready to run.
+        before: how long it took.
         reason: why the model is as large as it is; None on resuming.
         transfer: what became of the vocabulary of the model to start from, if there is one.
         resumed_at: the step at which a run goes on; 0 for a new one.
     """
 
     trainer: Trainer
+    before: Before
     reason: str | None = None
     transfer: Transfer | None = None
     resumed_at: int = 0
@@ -101,9 +149,11 @@ def open_training(request: Request) -> Prepared:
         CharrnnError: whatever is wrong with the corpus, the settings, the directory or the state.
     """
     directory = run_directory(request)
+    assert request.began is not None
+    watch = Stopwatch(request.began)
     if request.resume:
-        trainer = _resume(request, directory)
-        return Prepared(trainer, resumed_at=trainer.progress.step)
+        trainer = _resume(request, directory, watch)
+        return Prepared(trainer, watch.before(), resumed_at=trainer.progress.step)
     if not request.paths:
         raise ConfigError("name a corpus: a file, a directory, or - for stdin")
     if not request.force:
@@ -114,16 +164,27 @@ def open_training(request: Request) -> Prepared:
     machine = choose_machine(training.device, training.precision)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
-    corpus = read_corpus(request.paths, from_mapping(CorpusConfig, asked), directory=directory)
+    corpus = watch.read(request.paths, from_mapping(CorpusConfig, asked), directory=directory)
     _check_size(corpus)
     source = None if request.init_from is None else load_model(request.init_from)
     if source is not None:
         asked |= _shape_of(source, asked)
-    chosen = choose_model(asked, training, corpus, machine)
-    trainer = Trainer(corpus, chosen.model, chosen.training, machine, directory)
+    chosen = choose_model(asked, _with_time_left(training, watch), corpus, machine)
+    training = dataclasses.replace(chosen.training, time=training.time)
+    trainer = Trainer(corpus, chosen.model, training, machine, directory)
     transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
     prepare_run(directory, force=request.force, cache=corpus.cache)
-    return Prepared(trainer, chosen.reason, transfer)
+    before = watch.before()
+    trainer.progress.before = before.total
+    return Prepared(trainer, before, chosen.reason, transfer)
+
+
+def _with_time_left(training: TrainingConfig, watch: Stopwatch) -> TrainingConfig:
+    """The settings with as much --time as there is left for training."""
+    if training.time is None:
+        return training
+    left = max(training.time - watch.before().total, LEAST_SHARE * training.time)
+    return dataclasses.replace(training, time=left)
 
 
 def _shape_of(source: ModelFile, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,26 +213,48 @@ def _check_size(corpus: Corpus) -> None:
         )
 
 
-def _resume(request: Request, directory: Path) -> Trainer:
+def _resume(request: Request, directory: Path, watch: Stopwatch) -> Trainer:
     for path in request.paths:
         if (Path(path) / STATE_FILE).exists():
             again = shlex.join(["charrnn", "train", "--resume", "-o", path])
             raise RunError(f"{path}: a run, not a text; to go on with it, {again}")
     saved = load_training(directory)
-    _check_agreement(request.settings, saved)
+    longer = _extension(request.settings, saved)
+    _check_agreement({k: v for k, v in request.settings.items() if k not in longer}, saved)
     paths = list(request.paths) or list(saved.corpus["paths"])
     if not request.paths and gone(paths):
         raise RunError(f"{directory}: its corpus came from stdin or a pipe; pipe it in again and name -")
+    for path in paths:
+        if path != "-" and not Path(path).exists():
+            again = shlex.join(["charrnn", "train", "NEWPATH", "--resume", "-o", str(directory)])
+            raise RunError(f"{path}: no such file or directory; if the text has moved, {again}")
     config = from_mapping(CorpusConfig, saved.corpus)
-    corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer), directory)
+    corpus = watch.read(paths, config, tokenizer_from(saved.tokenizer), directory)
     # The arithmetic is part of the result; the number of threads and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
     prepare_torch(session.threads)
     machine = choose_machine(saved.training.device, saved.precision)
-    training = dataclasses.replace(saved.training, save_every=session.save_every)
+    keep_every = session.keep_every or saved.training.keep_every
+    training = dataclasses.replace(
+        saved.training, save_every=session.save_every, keep_every=keep_every, **longer
+    )
     trainer = Trainer(corpus, saved.architecture, training, machine, directory)
     trainer.restore(saved)
+    if longer:
+        trainer.progress.extend()
+        trainer.progress.before += watch.before().total
     return trainer
+
+
+def _extension(asked: Mapping[str, Any], saved: TrainingState) -> dict[str, Any]:
+    """The length, by its setting's name, to which a finished run is asked to be extended; else nothing."""
+    if not saved.finished:
+        return {}
+    return {
+        name: asked[name]
+        for name in LENGTHS
+        if name in asked and asked[name] > (getattr(saved.training, name) or math.inf)
+    }
 
 
 def _check_agreement(asked: Mapping[str, Any], saved: TrainingState) -> None:
@@ -185,7 +268,14 @@ def _check_agreement(asked: Mapping[str, Any], saved: TrainingState) -> None:
         **dataclasses.asdict(saved.architecture),
         **saved.corpus,
     }
+    length = next(name for name in LENGTHS if known[name] is not None)
     for name in sorted(asked.keys() - CADENCE):
+        if name in LENGTHS and asked[name] != known[name]:
+            begun = f"{known[name]:g}" if name == length else f"{flag_of(length)} {known[length]:g}"
+            raise ConfigError(
+                f"{flag_of(name)} {asked[name]:g}: this run was begun with {begun}; leave the flag out (a "
+                f"longer {flag_of(length)} extends a run that has finished), or train anew with --output-dir"
+            )
         if name in known and asked[name] != known[name]:
             raise ConfigError(
                 f"{flag_of(name)} {asked[name]}: this run was begun with {known[name]}; "

@@ -65,7 +65,9 @@ def load_training(directory: Path) -> TrainingState:
     """
     path = directory / STATE_FILE
     if not path.exists():
-        raise RunError(f"{directory}: no {STATE_FILE} to resume from; train without --resume")
+        raise RunError(
+            f"{directory}: no {STATE_FILE} to resume from; train without --resume, or name its run with -o"
+        )
     tensors, metadata = load_state(path)
     try:
         return TrainingState(

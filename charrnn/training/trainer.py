@@ -19,12 +19,12 @@ from torch import Tensor
 from charrnn.config import CADENCE, ModelConfig, TrainingConfig
 from charrnn.errors import CharrnnError, ModelFileError, RunError
 from charrnn.evaluation.torch_scorer import line_pieces, score_pieces
-from charrnn.files import MODEL_FILE, STATE_FILE
+from charrnn.files import KEPT_MODEL, MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
 from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import export_weights
 from charrnn.text.corpus import Corpus
-from charrnn.text.items import find_items
+from charrnn.text.items import find_items, some_items
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.log import Log
 from charrnn.training.schedule import Progress, Schedule
@@ -32,7 +32,6 @@ from charrnn.training.state import TrainingState, load_training, save_training
 from charrnn.training.step import build_step
 
 FETCH_EVERY = 20  # steps between waits for an accelerator
-MOST_VALIDATED = 1 << 21  # symbols
 MOST_SKIPPED = 10  # steps in a row without a finite loss, at which the training is set back
 SMALLEST_SCALE = 1 / 64  # of the learning rate; set back below it, the training gives up
 
@@ -52,7 +51,8 @@ class Trainer:
         corpus, config, directory: what is learnt, the settings with a length, where the run's files are.
         step: makes one step; has the model, its optimizers and the batches.
         model, machine: those of the step.
-        validation: the ids that are scored to choose the best model: the first MOST_VALIDATED of the split.
+        validation: the ids that are scored to choose the best model: the first of the held-out ones, or with
+            lines some of the lines, ``config.validate`` at most.
         schedule: decides what comes next; has the progress.
         recent_loss: the training loss averaged over about fifty steps, for showing.
         stopping: to be set from outside (a signal handler) to save and stop after the current step.
@@ -72,8 +72,10 @@ class Trainer:
         self._listener: Listener = Listener()
         self.step = build_step(corpus, model_config, config, machine)
         self.model, self.machine = self.step.model, machine
-        # Only the beginning of a huge split: an evaluation must not take longer than the training.
-        self.validation = corpus.validation[:MOST_VALIDATED]
+        # Only a part of a huge split: an evaluation must not take longer than the training.
+        self.validation = corpus.validation[: self.config.validate]
+        if corpus.config.lines:
+            self.validation = some_items(corpus.validation, corpus.tokenizer.start, self.config.validate)
         self.schedule = Schedule(
             self.config, self.step.window, self.step.steps_per_epoch, len(self.validation)
         )
@@ -104,6 +106,7 @@ class Trainer:
         self._log.cut(self.progress.evaluated)  # what a killed session logged and did not save
         self.model.train()
         while True:
+            began, counted = time.perf_counter(), self.progress.seconds
             action = self.schedule.next(time.monotonic(), stopping=self.stopping)
             if action.kind == "step":
                 self._make_step(action.rate)
@@ -111,8 +114,12 @@ class Trainer:
                 self._evaluate()
             elif action.kind == "save":
                 self.save()
+            elif action.kind == "keep":
+                self._keep()
             else:
                 break
+            # Saves and listeners, which may sample, take time as well.
+            self.schedule.spent(time.perf_counter() - began - (self.progress.seconds - counted))
         if not self.finished:
             self.save()
             raise Interrupted
@@ -173,7 +180,7 @@ class Trainer:
         self._log.cut(self.progress.evaluated)
         again = self.progress
         again.rate_scale = min(again.rate_scale, now.rate_scale) / 2
-        again.seconds, again.skipped = now.seconds, now.skipped
+        again.seconds, again.aside, again.skipped = now.seconds, now.aside, now.skipped
         self._listener.set_back(self.status())
 
     # -- evaluation ----------------------------------------------------------------------------------
@@ -259,13 +266,22 @@ class Trainer:
             quality["characters"] = len(self.validation)
         save_model(self.directory / MODEL_FILE, self.model_file(quality))
 
+    def _keep(self) -> None:
+        """Writes a numbered copy of the model as it is now."""
+        self.schedule.kept()
+        quality: dict[str, Any] = {"step": self.progress.step}
+        if math.isfinite(self.recent_loss):
+            quality["train_nats_per_character"] = self.recent_loss
+        save_model(self.directory / KEPT_MODEL.format(self.progress.kept), self.model_file(quality))
+
     def save(self) -> None:
         """Writes the state to the run's directory, unless the latest losses are not finite."""
+        began = time.perf_counter()
         self._collect_losses()
         fit = self.progress.skipped_in_a_row == 0
         if fit:
             save_training(self.directory / STATE_FILE, self.capture())
-        self.schedule.saved(time.monotonic(), written=fit)
+        self.schedule.saved(time.monotonic(), written=fit, seconds=time.perf_counter() - began)
 
     def capture(self) -> TrainingState:
         """A copy of the training's state."""

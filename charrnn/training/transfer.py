@@ -14,6 +14,8 @@ from charrnn.text.tokenizer import CharTokenizer, Tokenizer
 
 PER_SYMBOL = ("embedding.weight", "output.weight", "output.bias")  # a row for each symbol
 
+NAMED = 20  # characters at most, in a message
+
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
@@ -34,7 +36,8 @@ class Transfer:
         parts = [f"{counted(self.matched, 'character')} matched"]
         for what, characters in (("added", self.added), ("dropped", self.dropped)):
             if characters:
-                parts.append(f"{len(characters)} {what} ({characters!r})")
+                more = f" and {len(characters) - NAMED} more" if len(characters) > NAMED else ""
+                parts.append(f"{len(characters)} {what} ({characters[:NAMED]!r}{more})")
         return ", ".join(parts)
 
 

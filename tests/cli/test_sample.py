@@ -10,6 +10,7 @@ import os
 import pty
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_length_is_exact_in_characters(charrnn: Charrnn, write_model: ModelWrite
     path = write_model(random_model(vocabulary="aéα中𝄞"))
     result = charrnn("sample", "-m", path, "-n", length, *QUICK)
     assert (result.status, len(result.out), result.err) == (0, length, "")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "known", "form"), [("café", "caf\xe9", "NFC"), ("caf\xe9", "cafe\u0301", "NFD")]
+)
+def test_a_prompt_in_another_normal_form_is_told_which(
+    charrnn: Charrnn, write_model: ModelWriter, prompt: str, known: str, form: str
+) -> None:
+    """Where only the Unicode normalization differs, the error says so; the normalized prompt is taken."""
+    path = write_model(random_model(vocabulary="".join(sorted(set(known + "abc \n")))))
+    prompt = unicodedata.normalize("NFD" if form == "NFC" else "NFC", prompt)
+    refused = charrnn("sample", "-m", path, "-p", prompt, *QUICK)
+    assert refused.status == 1
+    assert f"it knows the text in Unicode's {form} form: normalize it" in one_line(refused.stderr)
+    assert (
+        charrnn("sample", "-m", path, "-p", unicodedata.normalize(form, prompt), "-n", 9, *QUICK).status == 0
+    )
+    other = charrnn("sample", "-m", path, "-p", "caf語", *QUICK)
+    assert "leave it out" in one_line(other.stderr)
 
 
 def test_the_same_seed_writes_the_same_text(charrnn: Charrnn, model_path: Path) -> None:

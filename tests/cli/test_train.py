@@ -34,7 +34,7 @@ from charrnn.cli.progress import duration
 from charrnn.cli.verdict import remedy
 from charrnn.config import CADENCE, DEFAULT_TIME, MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig, default_of
 from charrnn.model.file import load_model
-from charrnn.runs import OURS
+from charrnn.runs import OURS, find_model, summaries
 from tests.conftest import PLAY, TINY, Charrnn, Result, command, environment
 
 TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
@@ -272,6 +272,54 @@ def test_nothing_held_out_is_nothing_validated(train: Callable[..., Result], tex
     result = train(text, *QUICK, "--val-fraction", 0)
     assert result.status == 0, result.err
     assert re.search(r"^training +\d\.\d{4} nats/char", result.out, re.MULTILINE)
+
+
+def test_a_finished_run_names_the_ways_to_go_on(train: Callable[..., Result], text: Path) -> None:
+    """Each of the commands that a finished run prints goes on, with more steps or from its model."""
+    assert train(text, *QUICK, "--lines").status == 0
+    again = train(text, "--resume")
+    assert (again.status, again.out) == (0, "")
+    commands = [line.split(": ", 1)[1] for line in again.err.splitlines() if line.startswith("  ")]
+    assert [shlex.split(command)[1:] for command in commands] == [
+        ["train", str(text), "--resume", "--steps", "6"],
+        ["train", str(text), "--lines", "--num-layers", "1", "--embedding-size", "16", "--steps", "6", "-o", "runs/mow-2"],
+        ["train", str(text), "--lines", "--init-from", "mow", "-o", "runs/mow-2"],
+    ]  # fmt: skip
+    for command in (commands[2], commands[0], commands[1].replace("mow-2", "mow-3")):
+        steps = [] if "--steps" in command else ["--steps", 3]
+        done = train(*shlex.split(command)[2:], *steps, "-q")
+        assert done.status == 0, done.err
+    assert load_model(Path("runs/mow/model.safetensors")).training["steps"] in (3, 6)
+    assert "runs/mow: finished already" in train(text, "--resume", "--steps", 6).err
+
+
+def test_copies_do_not_show_in_the_list(train: Callable[..., Result], text: Path) -> None:
+    """``--keep-every`` copies sample like any model, and the run is one run still; --force removes them."""
+    assert train(text, *QUICK, "--keep-every", "0.000001s").status == 0
+    kept = sorted(path.name for path in Path("runs/mow").glob("model-*"))
+    assert kept[0] == "model-0001.safetensors"
+    assert run(["sample", "-m", "runs/mow/model-0001.safetensors", "-n", "5", "-q"]) == 0
+    assert [summary.name for summary in summaries()] == ["mow"]
+    assert find_model("mow") == Path("runs/mow/model.safetensors")
+    assert train(text, *QUICK, "--force").status == 0
+    assert not list(Path("runs/mow").glob("model-*"))
+
+
+def test_time_is_accounted_for(train: Callable[..., Result], text: Path) -> None:
+    """A training says what was spent before the first step and after, and --time is the sum."""
+    began = time.monotonic()
+    result = train(text, *TINY, "--time", "6s", "-s", 1, "--patience", 0, "--sample-every", "0.2s")
+    wall = time.monotonic() - began
+    assert result.status == 0, result.err
+    assert re.search(r"before the first step: [\d.]+ s \(loading torch [\d.]+, reading the text ", result.err)
+    found = re.search(
+        r"^time +([\d.]+) s: ([\d.]+) s before .* ([\d.]+) s in .* ([\d.]+) s eval", result.out, re.M
+    )
+    assert found is not None
+    total, before, steps, aside = map(float, found.groups())
+    assert total == pytest.approx(before + steps + aside, abs=0.2)
+    assert total == pytest.approx(wall, abs=0.5)
+    assert total < 7 or before > 4.5
 
 
 # -- what is refused -----------------------------------------------------------------------------------------

@@ -6,15 +6,17 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 
-from charrnn.config import EvaluationConfig
+from charrnn.config import EvaluationConfig, Reset
 from charrnn.errors import CorpusError
 from charrnn.evaluation.dynamic import DynamicEvaluator
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.measure import Score, unknown_nats
 from charrnn.model.file import ModelFile, load_model
+from charrnn.model.network import build_model
 from charrnn.text.scored import text_of
-from tests.conftest import PLAY, random_model
+from tests.conftest import ALPHABET, PLAY, random_model
 
 TRAIN = PLAY.read_text()[:3000]
 
@@ -48,6 +50,55 @@ def test_without_steps_it_is_static(model: ModelFile) -> None:
     """With a learning rate next to nothing the figure is the static one."""
     text = TRAIN[:500]
     assert dynamic(model, text, lr=1e-12).nats == pytest.approx(static(model, text).nats, rel=1e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [ALPHABET, None])
+@pytest.mark.parametrize("reset", ["none", "lines"])
+@pytest.mark.parametrize("segment", [1, 7, 20])
+def test_without_steps_it_is_static_at_every_reset(
+    vocabulary: str | None, reset: Reset, segment: int
+) -> None:
+    """Static and dynamic evaluation begin anew at the same places, for characters and bytes, as asked."""
+    model = random_model(vocabulary=vocabulary)
+    text = "Ann\nMia\n\nWilhelmina von und zu der Lippe\n" * 5 + "Bo"
+    config = EvaluationConfig(reset=reset, dynamic_lr=1e-12, dynamic_decay=0.0, dynamic_segment=segment)
+    score = DynamicEvaluator(model, text_of(TRAIN, model.tokenizer), config).score(
+        text_of(text, model.tokenizer)
+    )
+    expected = Evaluator(model, config).score(text_of(text, model.tokenizer)).nats
+    assert score.nats == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_model_of_lines_begins_anew_without_being_asked() -> None:
+    """Unknown characters at line ends included, --reset auto is as the model was trained."""
+    model = random_model()
+    model.corpus["lines"] = True
+    text = text_of("Ann\n語\nMia語\n" * 8, model.tokenizer)
+    config = EvaluationConfig(dynamic_lr=1e-12, dynamic_decay=0.0)
+    score = DynamicEvaluator(model, text_of(TRAIN, model.tokenizer), config).score(text)
+    assert score.nats == pytest.approx(Evaluator(model).score(text).nats, rel=1e-5)
+
+
+@pytest.mark.parametrize("reset", ["none", "lines"])
+def test_squares_are_those_of_the_segment_in_its_place(reset: Reset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment's gradient has the 80 characters before it as its past, or what its line has of them."""
+    monkeypatch.setattr("charrnn.evaluation.dynamic.SEGMENTS", 1)  # at the text's beginning
+    model = random_model(scale=0.3)
+    text = (
+        "the sea is deep and the bell is old, my lord, and so on it goes\nfor ever under\nthe tide, they say"
+    )
+    config = EvaluationConfig(reset=reset, dynamic_segment=20)
+    evaluator = DynamicEvaluator(model, text_of(text[:100], model.tokenizer), config)
+    begins = text.rindex("\n", 0, 80) + 1 if reset == "lines" else 0
+    ids = torch.tensor([model.tokenizer.start, *model.tokenizer.encode(text[begins:100])])[:, None]
+    network = build_model(model.config, model.weights)
+    logits, _ = network(ids[:-1])  # (time, 1, vocabulary)
+    own = slice(80 - begins, None)
+    loss = torch.nn.functional.cross_entropy(logits[own].flatten(0, 1), ids[1:][own].flatten())
+    gradient = torch.autograd.grad(loss, [network.output.bias])[0]
+    names = [name for name, _ in network.named_parameters()]
+    found = evaluator._squares[names.index("output.bias")]
+    assert found == pytest.approx(gradient.square(), rel=1e-3, abs=1e-9)
 
 
 def test_it_adapts(model: ModelFile) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from charrnn.errors import ConfigError
+from charrnn.evaluation import torch_scorer
 from charrnn.evaluation.evaluator import score_text
 from charrnn.evaluation.measure import Floats
-from charrnn.evaluation.torch_scorer import OVERLAP, line_pieces, score_pieces, streams_for
+from charrnn.evaluation.torch_scorer import CHUNK, OVERLAP, line_pieces, score_pieces, streams_for
 from charrnn.model.device import Machine, choose_machine
 from charrnn.model.file import load_model
 from charrnn.model.network import CharRNN, build_model
@@ -116,6 +119,39 @@ def test_long_lines_carry_their_state() -> None:
     ids = some_ids(1000)
     found = np.concatenate([s for _, s in line_pieces(NETWORK, ids, np.array([1000]), 0, CPU)])
     assert found == pytest.approx(scores(NETWORK, ids, 0, CPU, streams=1), abs=1e-6)
+
+
+def test_ended_lines_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a long line, short ones cost what they hold, not what the long one holds."""
+    computed = []
+
+    def counted(model: CharRNN, inputs: NDArray[np.int64], *rest: Any) -> Any:
+        computed.append(inputs.size)
+        return forward(model, inputs, *rest)
+
+    forward = torch_scorer._forward
+    monkeypatch.setattr(torch_scorer, "_forward", counted)
+    ids, ends = some_ids(3000 + 63 * 8), np.cumsum([8] * 30 + [3000] + [8] * 33)
+    found = np.full(len(ids), np.nan, np.float32)
+    for place, piece in line_pieces(NETWORK, ids, ends, 0, CPU):
+        found[place : place + len(piece)] = piece
+    assert sum(computed) < 64 * CHUNK + 3000  # the first chunk is padded
+    assert found[240:3240] == pytest.approx(scores(NETWORK, ids[240:3240], 0, CPU, streams=1), abs=1e-5)
+
+
+def test_short_lines_are_read_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forward pass of short lines has about as many symbols as one of sections."""
+    shapes = []
+
+    def counted(model: CharRNN, inputs: NDArray[np.int64], *rest: Any) -> Any:
+        shapes.append(inputs.shape)
+        return forward(model, inputs, *rest)
+
+    forward = torch_scorer._forward
+    monkeypatch.setattr(torch_scorer, "_forward", counted)
+    for _ in line_pieces(NETWORK, some_ids(5000 * 8), np.arange(8, 40_001, 8), 0, CPU):
+        pass
+    assert shapes == [(8, 2048), (8, 2048), (8, 904)]
 
 
 def test_empty_lines_between() -> None:

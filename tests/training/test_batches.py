@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CorpusError
 from charrnn.text.tokenizer import Ids
-from charrnn.training.batches import WINDOWS_A_LANE, LaneBatches, Shape, fit_shape
+from charrnn.training.batches import (
+    IGNORED,
+    MOST_UNEVEN,
+    WINDOWS_A_LANE,
+    ItemBatches,
+    LaneBatches,
+    Shape,
+    fit_shape,
+)
 
 CPU = torch.device("cpu")
 
@@ -115,3 +123,39 @@ def test_tiny_texts_are_refused(size: int) -> None:
     """Under three symbols nothing can be learnt, and the error says so."""
     with pytest.raises(CorpusError, match=f"a training text of {size} characters"):
         fit_shape(size, 32, 64)
+
+
+def items_of(lengths: list[int], shape: Shape, seed: int = 1) -> ItemBatches:
+    """Batches of items of these lengths, each of the symbol 1 up to its newline, 0."""
+    ids = np.concatenate([np.array([1] * (length - 1) + [0], np.uint8) for length in lengths])
+    return ItemBatches(ids, 0, shape, seed, CPU)
+
+
+def test_uneven_items_make_bounded_batches() -> None:
+    """Beside thousands of short items a few long ones neither pad nor swell a batch."""
+    shape = Shape(32, 64)
+    batches = items_of([8] * 900 + [1501] * 12 + [90] * 50, shape)
+    read = padded = 0
+    for step in range(batches.steps_per_epoch):
+        _, targets = batches.window(step)
+        assert targets.numel() <= MOST_UNEVEN * shape.batch * shape.time
+        read += int((targets != IGNORED).sum())
+        padded += targets.numel()
+        assert batches.characters(step) == int((targets != IGNORED).sum())
+    assert padded < 1.1 * read
+    assert read > 0.85 * (8 * 900 + 1501 * 12 + 90 * 50)
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=200), shapes, st.integers(0, 3))
+def test_an_epoch_holds_each_item_at_most_once(lengths: list[int], shape: Shape, epoch: int) -> None:
+    """Items meet once an epoch, and any step can be had without those before it."""
+    batches, again = items_of(lengths, shape), items_of(lengths, shape)
+    steps = range(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch)
+    for step in reversed(steps):
+        again.window(step)
+    newlines = 0
+    for step in steps:
+        targets = batches.window(step)[1]
+        assert torch.equal(targets, again.window(step)[1])
+        newlines += int((targets == 0).sum())
+    assert 0 < newlines <= len(lengths)

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import MOST_DROPOUT, SIZES, CorpusConfig, ModelConfig, TrainingConfig, from_mapping
+from charrnn.config import (
+    MOST_DROPOUT,
+    MOST_VALIDATED,
+    SIZES,
+    CorpusConfig,
+    ModelConfig,
+    TrainingConfig,
+    from_mapping,
+)
 from charrnn.model.device import choose_machine
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.batches import fit_shape
@@ -156,6 +164,47 @@ def test_speed_is_that_of_training(corpus: Corpus) -> None:
         measure_speed(ModelConfig(hidden_size=hidden), settings, corpus, machine) for hidden in (8, 320)
     )
     assert small > 2 * large > 0
+
+
+def test_uneven_lines_are_measured_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where batches of lines differ, the speed is all their characters in all their time."""
+    (tmp_path / "uneven.txt").write_text("abcdefg\n" * 1000 + ("x" * 3000 + "\n") * 30)
+    uneven = read_corpus([str(tmp_path / "uneven.txt")], CorpusConfig(lines=True))
+    now, read = [0.0], []
+
+    def call(step: TrainingStep, number: int, rate: float) -> None:  # noqa: ARG001
+        targets = step.batches.window(number)[1]
+        read.append(int((targets >= 0).sum()))
+        now[0] += 0.001 * len(targets)  # a step costs what its longest line costs
+
+    monkeypatch.setattr(TrainingStep, "__call__", call)
+    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
+    settings = TrainingConfig(seed=1, time=1e4)
+    speed = measure_speed(ModelConfig(hidden_size=8), settings, uneven, choose_machine("cpu", "fp32"))
+    assert speed == pytest.approx(sum(read) / now[0], rel=1e-6)
+
+
+def test_measuring_takes_a_share_of_the_time(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a training of seconds the speed is measured in a small part of them."""
+    now = [0.0]
+
+    def call(*_: object, rate: float) -> None:  # noqa: ARG001
+        now[0] += 0.05
+
+    monkeypatch.setattr(TrainingStep, "__call__", call)
+    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
+    measure_speed(
+        ModelConfig(hidden_size=8), TrainingConfig(seed=1, time=5.0), corpus, choose_machine("cpu", "fp32")
+    )
+    assert now[0] == pytest.approx(4 * 0.05)  # 2 % of 5 s, twice
+
+
+def test_an_evaluation_takes_a_share_of_the_time(corpus: Corpus, speeds: dict[int, float]) -> None:
+    """With --time, no more is scored than a tenth of it allows; with steps, everything."""
+    assert speeds[256] == 10_000
+    assert choose(corpus, time=1.0, size="medium", batch_size=32).training.validate == 3_000
+    assert choose(corpus, time=3600.0, size="medium").training.validate == MOST_VALIDATED
+    assert choose(corpus, steps=10, size="medium").training.validate == MOST_VALIDATED
 
 
 def test_what_is_paid_once_does_not_count(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -264,6 +265,76 @@ def test_a_finished_training_is_not_resumed(text: Path, tmp_path: Path) -> None:
     prepared = open_training(dataclasses.replace(request, resume=True))
     assert prepared.trainer.finished
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_finished_training_is_extended(text: Path, tmp_path: Path) -> None:
+    """With more steps a finished run goes on to so many in all, warmed up again; its log stays."""
+    request = request_for(text, tmp_path / "run")
+    before = train(request).progress
+    log = (tmp_path / "run" / "log.jsonl").read_text()
+    longer = dataclasses.replace(request, resume=True, settings={"steps": 2 * STEPS})
+    prepared = open_training(longer)
+    assert prepared.resumed_at == STEPS
+    assert not prepared.trainer.finished
+    prepared.trainer.run()
+    progress = prepared.trainer.progress
+    assert progress.step == 2 * STEPS
+    assert progress.seconds > before.seconds
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert lines[: len(EVALUATED)] == log.splitlines()
+    logged = [json.loads(line) for line in lines]
+    assert [entry["step"] for entry in logged] == [*EVALUATED, *(STEPS + step for step in EVALUATED)]
+    assert logged[4]["lr"] > logged[3]["lr"]
+    assert open_training(dataclasses.replace(request, paths=[], settings={}, resume=True)).trainer.finished
+
+
+def test_an_interrupted_extension_goes_on_exactly(text: Path, tmp_path: Path) -> None:
+    """Stopped within its extension, a run goes on without being told the length again, to the bit."""
+    request = request_for(text, tmp_path / "run")
+    longer = dataclasses.replace(request, settings={"steps": 2 * STEPS}, resume=True)
+    train(request)
+    shutil.copytree(tmp_path / "run", tmp_path / "straight")
+    train_until(longer, Stop(STEPS + 9))
+    train(dataclasses.replace(request, settings={}, resume=True))
+    train(dataclasses.replace(longer, directory=tmp_path / "straight"))
+    check_same(outcome(tmp_path / "straight"), outcome(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", STEPS - 1), ("time", 60.0), ("epochs", 50.0)])
+def test_a_finished_training_is_not_made_shorter(text: Path, tmp_path: Path, name: str, value: float) -> None:
+    """A shorter length, or one of another kind, is refused with what can be given."""
+    request = request_for(text, tmp_path / "run")
+    train(request)
+    with pytest.raises(ConfigError, match=rf"--{name} .*a longer --steps extends a run that has finished"):
+        open_training(dataclasses.replace(request, resume=True, settings={name: value}))
+
+
+def test_copies_go_on_being_numbered(text: Path, tmp_path: Path) -> None:
+    """A resumed training keeps copies as before it stopped, and goes on with their numbers."""
+    request = with_settings(request_for(text, tmp_path / "run"), keep_every=1e-6)
+    train_until(request, Stop(5))
+    first = sorted(path.name for path in (tmp_path / "run").glob("model-*"))
+    train(dataclasses.replace(request, settings={}, resume=True))
+    kept = sorted((tmp_path / "run").glob("model-*"))
+    assert [path.name for path in kept] == [f"model-{n:04}.safetensors" for n in range(1, len(kept) + 1)]
+    assert 0 < len(first) < len(kept)
+    steps = [load_model(path).quality["step"] for path in kept]
+    assert steps == sorted(set(steps))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_text_that_moved_is_asked_for(text: Path, tmp_path: Path, named: bool) -> None:
+    """Where the text is no longer in its place, the error has the command, which with its new place works."""
+    request = request_for(text, tmp_path / "run")
+    train_until(request, Stop(3))
+    text.rename(tmp_path / "moved.txt")
+    lost = dataclasses.replace(request, paths=[str(text)] if named else [], resume=True)
+    with pytest.raises(RunError) as caught:
+        open_training(lost)
+    command = f"charrnn train NEWPATH --resume -o {tmp_path / 'run'}"
+    assert str(caught.value) == f"{text}: no such file or directory; if the text has moved, {command}"
+    moved = dataclasses.replace(lost, paths=[str(tmp_path / "moved.txt")])
+    assert open_training(moved).resumed_at == 3
 
 
 def test_the_text_is_found_again(text: Path, tmp_path: Path) -> None:

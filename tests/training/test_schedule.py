@@ -219,3 +219,87 @@ def test_patience_counts_evaluations_that_are_no_better() -> None:
     assert it.progress.stale == 1
     assert it.scored(1.5, 1.4)
     assert (it.progress.best, it.progress.best_step, it.progress.stale) == (1.5, 20, 0)
+
+
+def test_what_was_spent_before_counts() -> None:
+    """Of --time, the training has what preparing it left, and at least a quarter."""
+    it = schedule(time=100.0)
+    it.progress.before = 20.0
+    simulate(it, 0.5, 0.1)
+    assert it.progress.seconds == pytest.approx(80.0, abs=1.0)
+    late = schedule(time=100.0)
+    late.progress.before = 300.0
+    simulate(late, 0.5, 0.1)
+    assert late.progress.seconds == pytest.approx(25.0, abs=1.0)
+
+
+def test_samples_and_saves_count() -> None:
+    """Whatever else is done during a training is part of its time, and of the time aside of steps."""
+    it = schedule(time=100.0, patience=0)
+    while not it.ended:
+        it.stepped(0.25)
+        it.spent(0.25)
+    assert it.progress.seconds == pytest.approx(100.0, abs=1.0)
+    assert it.progress.step == pytest.approx(200, abs=3)
+    assert it.progress.aside == pytest.approx(50.0, abs=1.0)
+
+
+def test_the_last_save_is_set_aside() -> None:
+    """The time that a save took is reserved at the end."""
+    it = schedule(time=100.0)
+    it.evaluated(0.0)
+    it.saved(0.0, seconds=20.0)
+    it.progress.seconds = 40.0
+    assert it.done == 0.5  # of 100 - 20
+
+
+def test_copies_are_due_by_the_time_trained() -> None:
+    """A copy is due every --keep-every seconds of training, numbered from 1, never twice at a step."""
+    it = schedule(steps=40, keep_every=1.0, eval_every=1000)
+    it.saved(0.0)
+    kept = []
+    while (action := it.next(now=0.0)).kind != "evaluate":
+        if action.kind == "keep":
+            it.kept()
+            kept.append((it.progress.kept, it.progress.step))
+            it.spent(3.0)  # longer than the interval
+        else:
+            it.stepped(0.25)
+    assert kept[0] == (1, 4)
+    assert [number for number, _ in kept] == list(range(1, len(kept) + 1))
+    assert len({step for _, step in kept}) == len(kept)
+
+
+@pytest.mark.parametrize("length", ["steps", "time"])
+def test_an_extension_is_a_training_of_its_own(length: str) -> None:
+    """A finished training that is extended warms up again, decays, and ends at the new length in all."""
+    it = schedule(**{length: 50}, patience=3)
+    simulate(it, 1.0, 0.01)
+    assert it.finished
+    longer = schedule(**{length: 150}, patience=3)
+    longer.progress = it.progress
+    longer.progress.stale, longer.progress.best = 3, 0.0  # a loss that is never reached again
+    longer.progress.extend()
+    config = TrainingConfig()
+    assert longer.next(now=0.0).kind == "save"
+    longer.saved(0.0)
+    assert not longer.ended
+    assert longer.rate == 0.0
+    middle = it.progress.step + 50
+    while longer.progress.step < middle:
+        longer.stepped(1.0)
+    assert longer.rate == pytest.approx(rate_at(0.5, config), abs=0.03)
+    simulate(longer, 1.0, 0.01)
+    assert longer.progress.step == pytest.approx(150, abs=0 if length == "steps" else 3)
+
+
+def test_an_extension_of_a_text_read_often_enough_is_trained() -> None:
+    """More time than MOST_PASSES take gives, when asked for again, as many passes again."""
+    it = schedule(steps_per_epoch=5, time=1e4)
+    simulate(it, 0.01, 0.1)
+    assert it.read_often
+    longer = schedule(steps_per_epoch=5, time=2e4)
+    longer.progress = it.progress
+    longer.progress.extend()
+    simulate(longer, 0.01, 0.1)
+    assert longer.progress.step == 2 * 5 * MOST_PASSES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,52 @@ def test_lasting_divergence_goes_back_at_half_the_rate(corpus: Corpus, tmp_path:
     assert trainer.progress.rate_scale == 0.5
     assert trainer.progress.step == 60
     assert trainer.progress.skipped == MOST_SKIPPED
+
+
+class Slow(Listener):
+    """Takes its time after each step, as one that shows samples does."""
+
+    def stepped(self, status: Status) -> None:  # noqa: ARG002
+        """Waits."""
+        time.sleep(0.05)
+
+
+def test_time_is_kept_whoever_watches(corpus: Corpus, tmp_path: Path) -> None:
+    """With --time, what listeners take is part of the time, and is counted as not spent on steps."""
+    trainer = make_trainer(corpus, tmp_path / "run", steps=None, time=2.0, patience=0)
+    began = time.monotonic()
+    trainer.run(Slow())
+    assert time.monotonic() - began == pytest.approx(trainer.progress.seconds, abs=0.3)
+    assert trainer.progress.aside >= 0.05 * trainer.progress.step
+    assert trainer.progress.step <= 40
+
+
+@pytest.mark.parametrize("most", [1, 100, 10**6])
+def test_part_of_the_lines_is_validated(corpus: Corpus, tmp_path: Path, most: int) -> None:
+    """Of more held-out lines than an evaluation may score, whole ones from all over them are scored."""
+    lines = read_corpus([corpus.paths[0]], CorpusConfig(lines=True))
+    trainer = make_trainer(lines, tmp_path / "run", validate=most)
+    assert min(most, 7) <= len(trainer.validation) <= min(most + 7, len(lines.validation))
+    assert len(trainer.validation) % 7 == 0
+
+
+def test_copies_are_kept(corpus: Corpus, tmp_path: Path) -> None:
+    """``keep_every`` writes numbered models of ascending steps; best model and log stay as they are."""
+    plain = make_trainer(corpus, tmp_path / "plain", eval_every=15)
+    plain.run()
+    trainer = make_trainer(corpus, tmp_path / "run", eval_every=15, keep_every=1e-6)
+    trainer.run()
+    kept = sorted((tmp_path / "run").glob("model-*.safetensors"))
+    assert [path.name for path in kept[:2]] == ["model-0001.safetensors", "model-0002.safetensors"]
+    steps = [load_model(path).quality["step"] for path in kept]
+    assert steps == sorted(set(steps))
+    assert len(steps) == trainer.progress.kept > 10
+    best, same = (load_model(tmp_path / name / "model.safetensors") for name in ("plain", "run"))
+    assert all((same.weights[name] == weight).all() for name, weight in best.weights.items())
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("plain", "run")]
+    assert [json.loads(line)["val_loss"] for line in logs[0]] == [
+        json.loads(line)["val_loss"] for line in logs[1]
+    ]
 
 
 def test_hopeless_divergence_is_one_error(corpus: Corpus, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from charrnn.errors import ConfigError
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, build_model, export_weights
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
-from charrnn.training.transfer import transfer_weights
+from charrnn.training.transfer import Transfer, transfer_weights
 
 UNTIED = ModelConfig(num_layers=2, hidden_size=8, embedding_size=5, dropout=0.0)
 TIED = ModelConfig(num_layers=1, hidden_size=6, embedding_size=6, dropout=0.0)
@@ -71,3 +71,10 @@ def test_bytes_and_characters_do_not_mix() -> None:
     source = source_of(UNTIED, "ab")
     with pytest.raises(ConfigError, match="--tokenizer byte: the model to start from learnt chars"):
         transfer_weights(source, CharRNN(UNTIED, 256), ByteTokenizer())
+
+
+def test_a_large_vocabulary_is_not_spelt_out() -> None:
+    """Of many characters that were added or dropped, twenty are named and the rest counted."""
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 500)))
+    shown = str(Transfer(3, added=many, dropped="xyz"))
+    assert shown == f"3 characters matched, 500 added ({many[:20]!r} and 480 more), 3 dropped ('xyz')"
