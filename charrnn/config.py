@@ -7,7 +7,7 @@ range raises ConfigError with the flag's name, so that Python and the shell refu
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from charrnn.errors import ConfigError
@@ -46,16 +46,39 @@ class CorpusConfig(Config):
         0.1, "Fraction of the text, at its end, to hold out for validation.", at_least=0, below=1
     )
     lines: bool = setting(False, "Learn each line as a separate item, as for names or titles.")
+    column: tuple[str, ...] = setting(
+        (), "With --lines, learn this column of .csv and .tsv files: its name, or its number from 1."
+    )
+    rules: int = setting(
+        2, "The rules by which items are read and held out; models up to 0.1.0 have 1.", at_least=1, at_most=2
+    )
 
     def __post_init__(self) -> None:
-        """Checks the fields, and that Python knows the encoding."""
+        """Checks the fields, that they go together, and that Python knows the encoding."""
         super().__post_init__()
+        if self.column and not self.lines:
+            raise ConfigError(f"--column {self.column[0]}: is for items; add --lines")
+        if len(self.column) > 1:
+            raise ConfigError(
+                f"--column {' --column '.join(self.column)}: --lines learns one column; give one"
+            )
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError):
             raise ConfigError(
                 f"--encoding {self.encoding}: no such encoding; try utf-8, latin-1, cp1252 or utf-16"
             ) from None
+
+    @classmethod
+    def recorded(cls, corpus: Mapping[str, Any], **changed: Any) -> CorpusConfig:
+        """How a corpus was read, from its description in a model or state file.
+
+        Args:
+            corpus: the description; without ``rules``, it is from version 0.1.0, which had the first ones.
+            changed: fields to replace.
+        """
+        config: CorpusConfig = from_mapping(cls, {"rules": 1} | dict(corpus) | changed)
+        return config
 
     def train_size(self, symbols: int) -> int:
         """How many of a text's symbols are for training, rounded down; the rest is for validation."""

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 @config_option(CorpusConfig, "tokenizer")
 @config_option(CorpusConfig, "min_count")
 @config_option(CorpusConfig, "lines")
+@config_option(CorpusConfig, "column", metavar="NAME|N")
 @config_option(CorpusConfig, "encoding")
 @config_option(CorpusConfig, "newlines")
 @config_option(TrainingConfig, "device")

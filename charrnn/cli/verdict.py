@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Iterator
 
 from charrnn.config import MOST_DROPOUT
 from charrnn.errors import counted
 from charrnn.files import MODEL_FILE
 from charrnn.runs import run_name
+from charrnn.text.corpus import Corpus
 from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
@@ -20,13 +22,13 @@ def describe(prepared: Prepared) -> str:
     corpus, config, batches = trainer.corpus, trainer.model.config, trainer.step.batches
     machine, wanted = trainer.machine, trainer.config
     files = f" in {counted(corpus.files, 'file')}" if corpus.files > 1 else ""
-    skipped = ""
-    if corpus.skipped:
-        skipped = f", {counted(corpus.skipped, 'file')} skipped (hidden, empty or not text)"
+    skipped = f", {corpus.skipped}" if str(corpus.skipped) else ""
     unit = "byte" if corpus.tokenizer.kind == "byte" else "character"
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     lines = [
         f"text: {counted(corpus.characters, unit)}{files}, {corpus.tokenizer.size} different{skipped}",
+        *corpus.skipped.reasons(),
+        *_hints(corpus),
         f"model: {config.num_layers} x {config.hidden_size} {config.cell.upper()}, "
         f"{counted(parameters, 'parameter')}, dropout {config.dropout:g}, on {machine.device.type} in "
         f"{machine.precision}",
@@ -48,6 +50,14 @@ def describe(prepared: Prepared) -> str:
         lines.append(f"resumed at step {prepared.resumed_at}")
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
     return "\n".join(lines)
+
+
+def _hints(corpus: Corpus) -> Iterator[str]:
+    """What is unusual about a text, and what can be done about it."""
+    if corpus.lone_returns and corpus.config.newlines == "keep":
+        yield "line ends: carriage returns without newlines; --newlines unix learns them as newlines"
+    if corpus.config.lines and corpus.config.val_fraction and not len(corpus.validation):
+        yield "validation: none, since every line has too many copies to be held out"
 
 
 def result_lines(trainer: Trainer) -> list[str]:

@@ -7,19 +7,22 @@ vocabulary lacks, whose positions are recorded.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from charrnn.config import CorpusConfig, from_mapping
+from charrnn.config import CorpusConfig, Newlines
 from charrnn.errors import CorpusError
 from charrnn.files import SpilledArray
-from charrnn.text.sources import as_utf8, find_sources, read_sources
+from charrnn.text.reading import as_utf8, read_symbols
+from charrnn.text.sources import Skipped, find_sources
 from charrnn.text.tokenizer import Ids, Places, Tokenizer, code_points
 
 NEWLINE = ord("\n")
 Pieces = Callable[[], Iterator[str | bytes]]
+NOTHING_SKIPPED = Skipped()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,8 @@ class ScoredText:
         newlines: (newlines,) positions of the newlines, ascending.
         tokenizer: the model's.
         pieces: a function that reads the text again, piece by piece.
+        strangers: how often each of the characters occurs that the vocabulary lacks, the most frequent first.
+        skipped: what was passed over in a directory.
     """
 
     name: str
@@ -46,6 +51,8 @@ class ScoredText:
     newlines: Places
     tokenizer: Tokenizer
     pieces: Pieces
+    strangers: dict[str, int] = dataclasses.field(default_factory=dict)
+    skipped: Skipped = NOTHING_SKIPPED
 
     @property
     def complete(self) -> bool:
@@ -67,7 +74,7 @@ class ScoredText:
         return ends
 
 
-def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> ScoredText:
+def gather(name: str, pieces: Pieces, tokenizer: Tokenizer, skipped: Skipped = NOTHING_SKIPPED) -> ScoredText:
     """The text that ``pieces`` reads, encoded.
 
     Raises:
@@ -76,35 +83,41 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> ScoredText:
     ids = SpilledArray(tokenizer.id_dtype)
     unknown, newlines = SpilledArray(np.dtype(np.int64)), SpilledArray(np.dtype(np.int64))
     characters = size = 0
+    strangers: Counter[str] = Counter()
     for piece in pieces():
         found, missing = tokenizer.fold(piece)
         points = code_points(piece) if isinstance(piece, str) else found  # (characters,)
         newlines.add(np.flatnonzero(points == NEWLINE) + characters)
         unknown.add(missing + characters)
+        kinds, counts = np.unique(points[missing], return_counts=True)
+        strangers.update(dict(zip(map(chr, kinds.tolist()), counts.tolist(), strict=True)))
         ids.add(found)
         characters += len(piece)
         size += len(as_utf8(piece))
     if characters == 0:
         raise CorpusError(f"{name}: empty; give a text of at least one character")
     places = unknown.finish(), newlines.finish()
-    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, pieces)
+    frequent = dict(strangers.most_common())
+    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, pieces, frequent, skipped)
 
 
 def text_config(
-    recorded: Mapping[str, Any], tokenizer: Tokenizer, encoding: str | None = None
+    recorded: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    encoding: str | None = None,
+    newlines: Newlines | None = None,
 ) -> CorpusConfig:
-    """How to read a text for a model: as its corpus was read, unless another encoding is given.
+    """How to read a text for a model: as its corpus was read, unless something else is given.
 
     Args:
         recorded: the corpus as the model file describes it.
         tokenizer: the model's.
         encoding: of the text, if it differs from the corpus's.
+        newlines: whether its line endings are converted, if not as those of the corpus.
     """
-    known: dict[str, Any] = dict(recorded) | {"tokenizer": tokenizer.kind}
-    if encoding is not None:
-        known["encoding"] = encoding
-    config: CorpusConfig = from_mapping(CorpusConfig, known)
-    return config
+    changed = {"tokenizer": tokenizer.kind, "encoding": encoding, "newlines": newlines}
+    given = {name: value for name, value in changed.items() if value is not None}
+    return CorpusConfig.recorded(recorded, **given)
 
 
 def text_of(text: str, tokenizer: Tokenizer, name: str = "text") -> ScoredText:
@@ -123,5 +136,7 @@ def read_text(path: str, tokenizer: Tokenizer, config: CorpusConfig) -> ScoredTe
     Raises:
         CorpusError: it is missing, empty, or cannot be decoded.
     """
-    sources = find_sources([path], config).sources
-    return gather(path, lambda: read_sources(sources, config), tokenizer)
+    found = find_sources([path], config)
+    return gather(
+        path, lambda: read_symbols(found.sources, config, end=False), tokenizer, skipped=found.skipped
+    )

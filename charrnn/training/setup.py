@@ -154,7 +154,7 @@ def _check_size(corpus: Corpus) -> None:
 
 def _resume(request: Request, directory: Path) -> Trainer:
     for path in request.paths:
-        if (Path(path) / STATE_FILE).exists():
+        if (Path(path) / STATE_FILE).exists() and Path(path).resolve() != directory.resolve():
             again = shlex.join(["charrnn", "train", "--resume", "-o", path])
             raise RunError(f"{path}: a run, not a text; to go on with it, {again}")
     saved = load_training(directory)
@@ -162,7 +162,7 @@ def _resume(request: Request, directory: Path) -> Trainer:
     paths = list(request.paths) or list(saved.corpus["paths"])
     if not request.paths and gone(paths):
         raise RunError(f"{directory}: its corpus came from stdin or a pipe; pipe it in again and name -")
-    config = from_mapping(CorpusConfig, saved.corpus)
+    config = CorpusConfig.recorded(saved.corpus)
     corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer), directory)
     # The arithmetic is part of the result; the number of threads and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
@@ -183,7 +183,7 @@ def _check_agreement(asked: Mapping[str, Any], saved: TrainingState) -> None:
     known: dict[str, Any] = {
         **dataclasses.asdict(saved.training),
         **dataclasses.asdict(saved.architecture),
-        **saved.corpus,
+        **dataclasses.asdict(CorpusConfig.recorded(saved.corpus)),
     }
     for name in sorted(asked.keys() - CADENCE):
         if name in known and asked[name] != known[name]:
