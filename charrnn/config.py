@@ -56,8 +56,6 @@ class CorpusConfig(Config):
     def __post_init__(self) -> None:
         """Checks the fields, that they go together, and that Python knows the encoding."""
         super().__post_init__()
-        if self.column and not self.lines:
-            raise ConfigError(f"--column {self.column[0]}: is for items; add --lines")
         if len(self.column) > 1:
             raise ConfigError(
                 f"--column {' --column '.join(self.column)}: --lines learns one column; give one"

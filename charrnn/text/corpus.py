@@ -20,7 +20,7 @@ import numpy as np
 
 from charrnn import files
 from charrnn.config import CorpusConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.items import split_items
 from charrnn.text.reading import as_utf8, read_symbols
 from charrnn.text.sources import OPENERS, Skipped, Source, find_sources
@@ -127,8 +127,11 @@ def read_corpus(
     Raises:
         CorpusError: a path is missing, the text is empty or cannot be decoded, or it holds characters that
             the given tokenizer lacks and cannot fold.
+        ConfigError: a column is wanted, but not as items.
         OSError: there is no room for the ids; names the place.
     """
+    if config.column and not config.lines:
+        raise ConfigError(f"--column {config.column[0]}: a column is a list of items; add --lines")
     paths = list(paths)
     names = ", ".join(paths)
     found = find_sources(paths, config, output=directory)
@@ -168,9 +171,7 @@ def require_tables(sources: Sequence[Source]) -> list[Source]:
     tables = []
     for source in sources:
         if source.delimiter is None and str(source.path) == source.name:
-            raise CorpusError(
-                f"{source.name}: --column reads .csv and .tsv files; name one, or rename this one"
-            )
+            raise CorpusError(f"{source.name}: not .csv or .tsv, which --column reads; give such a file")
         tables.append(dataclasses.replace(source, delimiter=source.delimiter or ","))
     return tables
 

@@ -6,6 +6,7 @@ Models up to 0.1.0 (``rules`` 1) joined their sources as they were, and are read
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import itertools
 import re
@@ -17,6 +18,7 @@ from charrnn.text.sources import Source
 from charrnn.text.tables import read_rows
 
 ROWS = 4096  # of a table in a piece
+UTF8_MARK = codecs.BOM_UTF8.decode("latin-1")
 
 
 def read_symbols(
@@ -91,8 +93,14 @@ def whole_lines(pieces: Iterable[str], *, end: bool = True) -> Iterator[str]:
         yield "\n"
 
 
+def _unmarked(text: Iterable[str]) -> Iterator[str]:
+    """The text without the byte-order mark of UTF-8 before it, which remains where bytes are read."""
+    for number, piece in enumerate(text):
+        yield piece if number else piece.removeprefix(UTF8_MARK)
+
+
 def _column(text: Iterable[str], delimiter: str, columns: Sequence[str], name: str) -> Iterator[str]:
     """The cells of a column, a line each."""
-    rows = read_rows(text, delimiter, columns, name)
+    rows = read_rows(_unmarked(text), delimiter, columns, name)
     while block := list(itertools.islice(rows, ROWS)):
         yield "".join(f"{cell}\n" for (cell,) in block)

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import io
 import json
 import random
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from charrnn.cli.main import run
 from charrnn.model.file import ModelFile, load_model, save_model
 from charrnn.text.recorded import recorded_split, whole_text
-from tests.conftest import TINY, Charrnn, ModelWriter, random_model
+from tests.conftest import TINY, Charrnn, ModelWriter, Result, random_model
 
 QUICK = (*TINY, "--steps", 3, "--seed", 1)
 MOW = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
 NAMES = [f"{first}{middle}{last}" for first in "BDKLMN" for middle in "aeio" for last in ("na", "ra", "lle")]
+
+
+@pytest.fixture
+def charrnn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Charrnn]:
+    """Runs ``charrnn`` in this process, by default in the test's own directory."""
+
+    def invoke(
+        *args: object,
+        input: str | bytes | None = None,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,  # noqa: ARG001
+        timeout: float = 0,  # noqa: ARG001
+    ) -> Result:
+        monkeypatch.chdir(cwd or tmp_path)
+        data = (input or "").encode() if isinstance(input, str | None) else input
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        status = run([*map(str, args)])
+        out, err = capfd.readouterr()
+        return Result(status, out.encode(), err.encode())
+
+    yield invoke
+    capfd.readouterr()
 
 
 @pytest.fixture
@@ -30,22 +58,22 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def model_of(run: Path) -> ModelFile:
+def model_of(directory: Path) -> ModelFile:
     """The model of a run."""
-    return load_model(run / "model.safetensors")
+    return load_model(directory / "model.safetensors")
 
 
-def learnt(run: Path) -> list[str]:
+def learnt(directory: Path) -> list[str]:
     """The lines that a run's model learnt or held out."""
-    model = model_of(run)
-    return whole_text(model.corpus, model.tokenizer).splitlines()
+    model = model_of(directory)
+    return whole_text(model.corpus, model.tokenizer).split("\n")[:-1]
 
 
 def split_lines(model: ModelFile, split: str) -> list[str]:
     """The lines of a model's training or validation split."""
     assert split in ("training", "validation")
     text = recorded_split(model.corpus, model.tokenizer, "training" if split == "training" else "validation")
-    return model.tokenizer.decode(text.ids).splitlines()
+    return model.tokenizer.decode(text.ids).split("\n")[:-1]
 
 
 def figures(output: str) -> dict[str, float]:
@@ -58,11 +86,11 @@ def figures(output: str) -> dict[str, float]:
 
 
 def test_a_directory_does_not_learn_the_runs_that_lie_in_it(charrnn: Charrnn, folder: Path) -> None:
-    """A run under the corpus is no part of it: training, resuming, evaluating and comparing read the texts."""
+    """A run below the corpus is no part of it when it is trained, resumed, evaluated or compared with."""
     first = charrnn("train", ".", *QUICK, cwd=folder)
     assert first.status == 0, first.err
-    run = folder / "runs" / "proj"
-    (run / "notes.txt").write_text("ÄÖÜ\n" * 50)
+    own = folder / "runs" / "proj"
+    (own / "notes.txt").write_text("ÄÖÜ\n" * 50)
     resumed = charrnn("train", ".", "--resume", cwd=folder)
     assert resumed.status == 0, resumed.err
     assert charrnn("evaluate", cwd=folder).status == 0
@@ -72,8 +100,8 @@ def test_a_directory_does_not_learn_the_runs_that_lie_in_it(charrnn: Charrnn, fo
     assert again.status == 0, again.err
     assert "1 run directory passed over" in again.err
     other = model_of(folder / "part" / "deep" / "other")
-    assert other.tokenizer.describe() == model_of(run).tokenizer.describe()
-    assert other.corpus["sha256"] == model_of(run).corpus["sha256"]
+    assert other.tokenizer.describe() == model_of(own).tokenizer.describe()
+    assert other.corpus["sha256"] == model_of(own).corpus["sha256"]
     third = charrnn("train", ".", "-o", "third", *QUICK, cwd=folder)
     assert "2 run directories passed over" in third.err
 
@@ -98,7 +126,7 @@ def test_a_corpus_that_is_its_own_run_can_be_resumed(charrnn: Charrnn, folder: P
 
 
 def test_files_that_cannot_be_read_are_named(charrnn: Charrnn, folder: Path) -> None:
-    """Each file of a directory that is passed over is named with its reason, the first three; others are counted."""
+    """The first three files of a directory that cannot be read are named with the reason, others counted."""
     (folder / "b.txt").write_bytes(b"caf\xe9\n")
     (folder / "c.gz").write_bytes(gzip.compress(b"text" * 99)[:-9])
     (folder / "d.png").write_bytes(b"\x89PNG\0")
@@ -153,7 +181,7 @@ def test_several_files_to_compare_with_are_not_glued(
     path = write_model(random_model(vocabulary="\nab", scale=0.1))
     (tmp_path / "1").write_text("a")
     (tmp_path / "2").write_text("b\r\naa\r\n")
-    flags = ("--lines", 30, "-n", 2, "-s", 1, "--temp", 1)
+    flags = ("--lines", 60, "-n", 3, "-s", 1, "--temp", 1)
     plain = charrnn("sample", "-m", path, *flags)
     assert {"a", "b", "aa", "ab"} <= {*plain.out.splitlines()}
     novel = charrnn("sample", "-m", path, *flags, "--novel", "--against", "1", "--against", "2")
@@ -213,7 +241,7 @@ def test_models_of_lines_from_before_keep_their_split(charrnn: Charrnn, tmp_path
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
 def test_items_do_not_end_in_carriage_returns(charrnn: Charrnn, tmp_path: Path, tokenizer: str) -> None:
-    """Of CRLF lines, an item is what stands before the CR, for characters and bytes, at the text's end too."""
+    """Of CRLF lines, an item is what stands before the CR, in characters and bytes, at the end too."""
     (tmp_path / "names").write_bytes("\r\n".join(NAMES).encode() + b"\r")
     result = charrnn("train", "names", "--lines", "--tokenizer", tokenizer, "-o", "run", *QUICK)
     assert result.status == 0, result.err
@@ -242,7 +270,7 @@ def test_carriage_returns_alone_are_pointed_out(charrnn: Charrnn, tmp_path: Path
 def test_other_line_ends_are_named_and_converted(
     charrnn: Charrnn, tmp_path: Path, write_model: ModelWriter
 ) -> None:
-    """A CRLF text scored by a model of LF text: the unknown characters are named, and --newlines unix reads them."""
+    """A CRLF text and a model of LF text: unknown characters are named, and --newlines unix converts them."""
     path = write_model()
     (tmp_path / "lf").write_text("Hello\nthere\n")
     (tmp_path / "crlf").write_text("Hello\r\nthere\r\nö\n", newline="")
@@ -280,7 +308,7 @@ CELLS = ['Ann "A." Lee', "Zo\u00eb May", "Bo"]
 def test_a_column_is_a_list(
     charrnn: Charrnn, tmp_path: Path, name: str, table: str, column: str, tokenizer: str
 ) -> None:
-    """--column learns the cells of a column, a name from the header or a number from 1; blank ones are no items."""
+    """--column takes a name from the header or a number from 1; blank cells are no items."""
     data = table.encode()
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
     flags = ("--lines", "--column", column, "--tokenizer", tokenizer, "--val-fraction", 0, "-o", "run")
@@ -300,7 +328,8 @@ def test_a_column_is_remembered(charrnn: Charrnn, tmp_path: Path) -> None:
     resumed = charrnn("train", "names.csv", "-o", "run", "--resume", "--column", "name")
     assert resumed.status == 0, resumed.err
     refused = charrnn("train", "-o", "run", "--resume", "--column", "id")
-    assert refused.status == 2 and "--column" in refused.err
+    assert refused.status == 2
+    assert "--column" in refused.err
     own = charrnn("evaluate", "-m", "run", "--json")
     assert figures(own.out)["characters"] == sum(
         len(line) + 1 for line in split_lines(model_of(tmp_path / "run"), "validation")
@@ -336,9 +365,9 @@ def test_directories_and_pipes_of_tables(charrnn: Charrnn, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "table", "flags", "message"),
     [
-        ("a.csv", "id,name\n1,Ann\n", ("--column", "town"), "--column town: no such column; there are 2 columns: id, name"),
+        ("a.csv", "id,name\n1,Ann\n", ("--column", "town"), "no such column; there are 2 columns: id, name"),
         ("a.csv", "id,name\n1,Ann\n", ("--column", "3"), "--column 3: no such column"),
-        ("a.csv", "id,name\n1,Ann\n2,Bo,Lee\n", ("--column", "name"), "a.csv: line 3 has 3 cells and the header 2"),
+        ("a.csv", "id,name\n1,Ann\n2,Bo,Lee\n", ("--column", "name"), "line 3 has 3 cells and the header 2"),
         ("a.csv", "name\rAnn\rBo\r", ("--column", "name"), "add --newlines unix"),
         ("a.csv", "name\n\n", ("--column", "name"), "a.csv: empty"),
         ("a.txt", "name\nAnn\n", ("--column", "name"), "a.txt: not .csv or .tsv"),
