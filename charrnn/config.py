@@ -45,6 +45,9 @@ class CorpusConfig(Config):
     val_fraction: float = setting(
         0.1, "Fraction of the text, at its end, to hold out for validation.", at_least=0, below=1
     )
+    val: str | None = setting(
+        None, "Validate on this text, and choose the best model by it; all of CORPUS is learned then."
+    )
     lines: bool = setting(False, "Learn each line as a separate item, as for names or titles.")
     column: tuple[str, ...] = setting(
         (), "With --lines, learn this column of .csv and .tsv files: its name, or its number from 1."
@@ -80,7 +83,12 @@ class CorpusConfig(Config):
 
     def train_size(self, symbols: int) -> int:
         """How many of a text's symbols are for training, rounded down; the rest is for validation."""
-        return int(symbols * (1 - self.val_fraction))
+        return int(symbols * (1 - self.held_out))
+
+    @property
+    def held_out(self) -> float:
+        """The fraction of the text that is not learnt: none if there is another text for validation."""
+        return 0.0 if self.val is not None else self.val_fraction
 
 
 @dataclasses.dataclass(frozen=True)

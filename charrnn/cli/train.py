@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "patience")
 @config_option(TrainingConfig, "seed", "-s", "--seed")
 @config_option(CorpusConfig, "val_fraction")
+@config_option(CorpusConfig, "val", metavar="FILE")
 @config_option(CorpusConfig, "tokenizer")
 @config_option(CorpusConfig, "min_count")
 @config_option(CorpusConfig, "lines")

@@ -42,6 +42,13 @@ def describe(prepared: Prepared) -> str:
         lines.append(f"batch: {batch}")
     else:
         lines.append(f"a short text: {batch}, instead of {wanted.batch_size} of {wanted.seq_length}")
+    if corpus.val is not None:
+        lines.append(f"validation: {corpus.val.name}, {counted(corpus.val.characters, unit)}")
+        lines += [
+            f"validation: {line}" for line in ([str(corpus.val.skipped)] if str(corpus.val.skipped) else [])
+        ]
+        if corpus.val.strangers:
+            lines.append(f"validation: {len(corpus.val.unknown):,} of them are not in the corpus")
     if len(trainer.validation) < len(corpus.validation):
         lines.append(f"validation: the first {len(trainer.validation):,} of {len(corpus.validation):,}")
     if prepared.transfer is not None:
@@ -56,7 +63,7 @@ def _hints(corpus: Corpus) -> Iterator[str]:
     """What is unusual about a text, and what can be done about it."""
     if corpus.lone_returns and corpus.config.newlines == "keep":
         yield "line ends: carriage returns without newlines; --newlines unix learns them as newlines"
-    if corpus.config.lines and corpus.config.val_fraction and not len(corpus.validation):
+    if corpus.config.lines and corpus.config.held_out and not len(corpus.validation):
         yield "validation: none, since every line has too many copies to be held out"
 
 

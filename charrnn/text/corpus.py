@@ -22,8 +22,9 @@ from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.items import split_items
-from charrnn.text.reading import as_utf8, read_symbols
-from charrnn.text.sources import OPENERS, Skipped, Source, find_sources
+from charrnn.text.reading import as_utf8, read_symbols, sha256_of
+from charrnn.text.scored import ScoredText, read_text
+from charrnn.text.sources import OPENERS, Skipped, Source, find_sources, gone
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
 
 SEEN = 1 << 20  # symbols that are searched for carriage returns
@@ -47,6 +48,8 @@ class Corpus:
         train_size: the number of symbols in the training split, rounded down as nanoGPT does: 1,003,854 of
             tiny Shakespeare's 1,115,394.
         cache: the file of ids in the run's directory, if there is one.
+        val: the text that is validated on instead of a part of this one, if there is one.
+        val_sha256: of that text.
     """
 
     ids: Ids
@@ -61,6 +64,8 @@ class Corpus:
     config: CorpusConfig
     train_size: int
     cache: Path | None = None
+    val: ScoredText | None = None
+    val_sha256: str | None = None
 
     @property
     def train(self) -> Ids:
@@ -69,8 +74,8 @@ class Corpus:
 
     @property
     def validation(self) -> Ids:
-        """The validation split (symbols,)."""
-        return self.ids[self.train_size :]
+        """The validation split, or the known characters of the text to validate on (symbols,)."""
+        return self.ids[self.train_size :] if self.val is None else self.val.ids
 
     @property
     def lone_returns(self) -> bool:
@@ -84,13 +89,16 @@ class Corpus:
 
     def describe(self) -> dict[str, Any]:
         """The JSON object that is stored in a model file; it does not contain the text."""
-        return {
+        described = {
             "name": self.name,
             "paths": list(self.paths),
             "characters": self.characters,
             "bytes": self.bytes,
             "sha256": self.sha256,
         } | dataclasses.asdict(self.config)
+        if self.config.val is not None:
+            described |= {"val": str(Path(self.config.val).resolve()), "val_sha256": self.val_sha256}
+        return described
 
 
 @dataclasses.dataclass
@@ -146,6 +154,7 @@ def read_corpus(
     if len(ids) != scan.characters:
         raise CorpusError(f"{names}: changed while it was read; try again when nothing writes to it")
     ids, train_size = _split(ids, tokenizer, config, names)
+    val, val_sha256 = _validation_text(tokenizer, config)
     return Corpus(
         ids=ids,
         tokenizer=tokenizer,
@@ -159,7 +168,25 @@ def read_corpus(
         config=config,
         train_size=train_size,
         cache=cache,
+        val=val,
+        val_sha256=val_sha256,
     )
+
+
+def _validation_text(tokenizer: Tokenizer, config: CorpusConfig) -> tuple[ScoredText | None, str | None]:
+    """The text of --val, if there is one, and its sha256.
+
+    Raises:
+        CorpusError: it cannot be read, or not a second time.
+    """
+    if config.val is None:
+        return None, None
+    if gone([config.val]):
+        raise CorpusError(f"{config.val}: --val needs a file, since it is read again later; write it to one")
+    text = read_text(config.val, tokenizer, config)
+    if len(text.ids) == 0:
+        raise CorpusError(f"{config.val}: none of its characters is in the corpus; name another text")
+    return text, sha256_of(find_sources([config.val], config).sources, config)
 
 
 def require_tables(sources: Sequence[Source]) -> list[Source]:
@@ -210,7 +237,7 @@ def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> 
         if (ids == tokenizer.lookup("\r")[0]).any():
             remedy = "if carriage returns end its lines, add --newlines unix"
         raise CorpusError(f"{names}: a single line; {remedy}")
-    return split_items(ids, newline, config.val_fraction, config.rules)
+    return split_items(ids, newline, config.held_out, config.rules)
 
 
 def _keep(

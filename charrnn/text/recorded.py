@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import read_corpus
 from charrnn.text.reading import read_symbols, sha256_of
-from charrnn.text.scored import Pieces, ScoredText, gather, text_config
-from charrnn.text.sources import Source, find_sources
+from charrnn.text.scored import Pieces, ScoredText, gather, read_text, text_config
+from charrnn.text.sources import Source, find_sources, gone
 from charrnn.text.tokenizer import Tokenizer, code_points
 
 Split = Literal["training", "validation"]
-PIPES = ("/dev/fd/", "/proc/")  # the directories of a shell's <(command)
-
-
-def gone(paths: Sequence[str]) -> bool:
-    """Whether any of a corpus's sources cannot be read again: stdin, or a pipe.
-
-    >>> gone(["play.txt"]), gone(["play.txt", "-"]), gone(["/dev/fd/63"])
-    (False, True, True)
-    """
-    return any(path == "-" or path.startswith(PIPES) or Path(path).is_fifo() for path in paths)
 
 
 def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str) -> list[Source]:
@@ -60,7 +49,11 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
         CorpusError: as ``find_recorded``, or the split is empty.
     """
     config = text_config(recorded, tokenizer)
-    sources = find_recorded(recorded, config, "name a text to evaluate")
+    remedy = "name a text to evaluate"
+    if config.val is not None and split == "validation":
+        find_recorded({"paths": [config.val], "sha256": recorded.get("val_sha256")}, config, remedy)
+        return read_text(config.val, tokenizer, config)
+    sources = find_recorded(recorded, config, remedy)
     if config.lines:
         pieces = _items(recorded["paths"], config, tokenizer, split)
     else:

@@ -7,11 +7,13 @@ vocabulary lacks, whose positions are recorded.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.config import CorpusConfig, Newlines
 from charrnn.errors import CorpusError
@@ -65,6 +67,19 @@ class ScoredText:
             return character
         return character - np.searchsorted(self.unknown, character)
 
+    def beginning(self, characters: int) -> ScoredText:
+        """The first ``characters`` of the text, or all if it is shorter; for scoring, not reading again."""
+        if characters >= self.characters:
+            return self
+        places = np.array([characters])
+        return dataclasses.replace(
+            self,
+            ids=self.ids[: int(self.place(places)[0])],
+            characters=characters,
+            unknown=self.unknown[self.unknown < characters],
+            newlines=self.newlines[self.newlines < characters],
+        )
+
     @property
     def line_ends(self) -> Places:
         """(lines,) the position after each line and its newline, which the last line may lack."""
@@ -72,6 +87,25 @@ class ScoredText:
         if len(ends) == 0 or ends[-1] < self.characters:
             ends = np.append(ends, self.characters)
         return ends
+
+
+def unknown_nats(places: Places, tokenizer: Tokenizer) -> NDArray[np.float64]:
+    """The cost in nats of each unknown character, without that of the unknown symbol under the model.
+
+    ``charrnn.evaluation.measure`` explains it.
+
+    Args:
+        places: (unknown,) positions in the text, ascending.
+        tokenizer: of the text.
+
+    Returns:
+        (unknown,) float64.
+    """
+    naming = math.log(max(1, tokenizer.unseen))
+    if tokenizer.unknown is not None:
+        return np.full(len(places), naming)
+    gaps = np.diff(places, prepend=-1).astype(np.float64)
+    return naming + np.log(gaps) + np.log1p(gaps)
 
 
 def gather(name: str, pieces: Pieces, tokenizer: Tokenizer, skipped: Skipped = NOTHING_SKIPPED) -> ScoredText:

@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +27,7 @@ from charrnn.files import holds_run, is_run_file
 
 CHUNK = 1 << 20  # bytes read at a time
 NAMED = 3  # files of directories that messages name
+PIPES = ("/dev/fd/", "/proc/")  # the directories of a shell's <(command)
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -276,6 +277,15 @@ def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | Non
         raise CorpusError(f"{directory}: no text files in this directory{what}{examples}")
     sources.sort(key=lambda source: source.name)
     return Found(sources, skipped)
+
+
+def gone(paths: Sequence[str]) -> bool:
+    """Whether any of a corpus's sources cannot be read again: stdin, or a pipe.
+
+    >>> gone(["play.txt"]), gone(["play.txt", "-"]), gone(["/dev/fd/63"])
+    (False, True, True)
+    """
+    return any(path == "-" or path.startswith(PIPES) or Path(path).is_fifo() for path in paths)
 
 
 def _spool_stdin() -> Source:

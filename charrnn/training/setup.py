@@ -17,7 +17,7 @@ from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import RUNS, prepare_run, refuse_occupied
 from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
-from charrnn.text.recorded import gone
+from charrnn.text.sources import gone
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_model
 from charrnn.training.state import TrainingState, load_training
@@ -114,6 +114,8 @@ def open_training(request: Request) -> Prepared:
     machine = choose_machine(training.device, training.precision)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
+    if "val" in asked and "val_fraction" in asked:
+        raise ConfigError("--val and --val-fraction both say what to validate on; give one")
     corpus = read_corpus(request.paths, from_mapping(CorpusConfig, asked), directory=directory)
     _check_size(corpus)
     source = None if request.init_from is None else load_model(request.init_from)
@@ -162,7 +164,9 @@ def _resume(request: Request, directory: Path) -> Trainer:
     paths = list(request.paths) or list(saved.corpus["paths"])
     if not request.paths and gone(paths):
         raise RunError(f"{directory}: its corpus came from stdin or a pipe; pipe it in again and name -")
-    config = CorpusConfig.recorded(saved.corpus)
+    # A validation text that was moved may be named; whether it is the same is checked with its sha256.
+    moved = {"val": request.settings["val"]} if "val" in request.settings else {}
+    config = CorpusConfig.recorded(saved.corpus, **moved)
     corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer), directory)
     # The arithmetic is part of the result; the number of threads and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
@@ -185,6 +189,8 @@ def _check_agreement(asked: Mapping[str, Any], saved: TrainingState) -> None:
         **dataclasses.asdict(saved.architecture),
         **dataclasses.asdict(CorpusConfig.recorded(saved.corpus)),
     }
+    if known["val"] is not None:
+        del known["val"]  # its text is compared, and may have been moved
     for name in sorted(asked.keys() - CADENCE):
         if name in known and asked[name] != known[name]:
             raise ConfigError(

@@ -25,6 +25,7 @@ from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import export_weights
 from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items
+from charrnn.text.scored import unknown_nats
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.log import Log
 from charrnn.training.schedule import Progress, Schedule
@@ -73,7 +74,9 @@ class Trainer:
         self.step = build_step(corpus, model_config, config, machine)
         self.model, self.machine = self.step.model, machine
         # Only the beginning of a huge split: an evaluation must not take longer than the training.
-        self.validation = corpus.validation[:MOST_VALIDATED]
+        text = None if corpus.val is None else corpus.val.beginning(MOST_VALIDATED)
+        self.validation = corpus.validation[:MOST_VALIDATED] if text is None else text.ids
+        self._val_text = text
         self.schedule = Schedule(
             self.config, self.step.window, self.step.steps_per_epoch, len(self.validation)
         )
@@ -213,11 +216,14 @@ class Trainer:
             return None
         exact = Machine(self.machine.device, bf16=False)
         start = self.corpus.tokenizer.start
+        text = self._val_text
         if self.corpus.config.lines:
-            pieces = line_pieces(self.model, ids, find_items(ids, start).ends, start, exact)
+            ends = find_items(ids, start).ends if text is None else text.place(text.line_ends)
+            pieces = line_pieces(self.model, ids, ends, start, exact)
         else:
             pieces = score_pieces(self.model, ids, start, exact)
-        nats, done = 0.0, 0
+        nats = 0.0 if text is None else float(unknown_nats(text.unknown, text.tokenizer).sum())
+        done = 0
         self.model.eval()
         try:
             for _, scores in pieces:
@@ -228,7 +234,7 @@ class Trainer:
                     return None
         finally:
             self.model.train()
-        return nats / len(ids)
+        return nats / (len(ids) if text is None else text.characters)
 
     # -- model and state -----------------------------------------------------------------------------
 
@@ -256,7 +262,8 @@ class Trainer:
         if val_loss is not None:
             quality["nats_per_character"] = val_loss
             quality["bits_per_character"] = val_loss / math.log(2)
-            quality["characters"] = len(self.validation)
+            text = self._val_text
+            quality["characters"] = len(self.validation) if text is None else text.characters
         save_model(self.directory / MODEL_FILE, self.model_file(quality))
 
     def save(self) -> None:
@@ -287,6 +294,11 @@ class Trainer:
             RunError: the state is of another text.
             ModelFileError: a tensor is missing or of another shape.
         """
+        if self.corpus.val_sha256 != state.corpus.get("val_sha256"):
+            raise RunError(
+                f"{self.corpus.config.val}: not the text this run validates on; give that text back, "
+                "name where it is now with --val, or train anew with --output-dir"
+            )
         if self.corpus.sha256 != state.corpus["sha256"]:
             raise RunError(
                 f"{', '.join(self.corpus.paths)}: not the text this run learns "

@@ -391,3 +391,79 @@ def test_a_column_without_lines_is_refused(charrnn: Charrnn, tmp_path: Path) -> 
     result = charrnn("train", "a.csv", "--column", "name", *QUICK)
     assert result.status == 2
     assert "add --lines" in result.err
+
+
+# -- another text for validation ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flags", [(), ("--lines",), ("--min-count", 70), ("--tokenizer", "byte")])
+def test_another_text_can_be_validated_on(
+    charrnn: Charrnn, tmp_path: Path, flags: tuple[object, ...]
+) -> None:
+    """With --val the corpus is learnt whole, and the figure is evaluate's, unknown characters included."""
+    (tmp_path / "mow.txt").write_text(MOW)
+    (tmp_path / "other.txt").write_text("60 Men went\nto mëw,\n\nwent tö")
+    result = charrnn("train", "mow.txt", "--val", "other.txt", "-o", "run", *flags, *QUICK)
+    assert result.status == 0, result.err
+    assert "validation: other.txt, " in result.err
+    model = model_of(tmp_path / "run")
+    training = recorded_split(model.corpus, model.tokenizer, "training")
+    assert training.characters == model.corpus["characters"] == len(MOW)
+    own = figures(charrnn("evaluate", "-m", "run", "--json").out)
+    named = figures(charrnn("evaluate", "-m", "run", "--json", "other.txt").out)
+    assert own == named
+    assert own["nats_per_character"] == pytest.approx(model.quality["nats_per_character"], rel=1e-5)
+    assert own["characters"] == model.quality["characters"]
+    if not flags:
+        assert own["unknown"] == 3
+
+
+def test_a_validation_text_is_remembered(charrnn: Charrnn, tmp_path: Path) -> None:
+    """Resuming and evaluating find the validation text again, moved if the place is named, or refuse it."""
+    (tmp_path / "mow.txt").write_text(MOW)
+    (tmp_path / "other.txt").write_text(MOW.upper())
+    train = ("train", "mow.txt", "--val", "other.txt", "-o", "run", *QUICK)
+    assert charrnn(*train).status == 0
+    assert charrnn("train", "mow.txt", "--resume", "-o", "run").status == 0
+    assert charrnn("train", "--val", "other.txt", "--resume", "-o", "run").status == 0
+    (tmp_path / "other.txt").rename(tmp_path / "moved.txt")
+    missing = charrnn("train", "--resume", "-o", "run")
+    assert missing.status == 1
+    assert "other.txt: no such file" in missing.err
+    assert charrnn("train", "--resume", "-o", "run", "--val", "moved.txt").status == 0
+    (tmp_path / "other.txt").write_text(MOW.upper() + "X")
+    for command in (("train", "--resume", "-o", "run"), ("evaluate", "-m", "run")):
+        changed = charrnn(*command)
+        assert (changed.status, changed.err.count("\n")) == (1, 1)
+        assert "other.txt: " in changed.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--val", "other.txt", "--val-fraction", 0.2), "--val and --val-fraction"),
+        (("--val", "nowhere"), "nowhere: no such file"),
+        (("--val", "-"), "-: --val needs a file"),
+        (("--val", "greek.txt"), "greek.txt: none of its characters"),
+    ],
+)
+def test_validation_texts_that_cannot_be_used_are_refused(
+    charrnn: Charrnn, tmp_path: Path, flags: tuple[object, ...], message: str
+) -> None:
+    """A validation text that is missing, a pipe or in other characters is an error of one line."""
+    (tmp_path / "mow.txt").write_text(MOW)
+    (tmp_path / "other.txt").write_text(MOW)
+    (tmp_path / "greek.txt").write_text("\u03b1\u03b2")
+    result = charrnn("train", "mow.txt", "-o", "run", *flags, *QUICK)
+    assert result.status in (1, 2)
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_run_without_a_validation_text_does_not_get_one(charrnn: Charrnn, tmp_path: Path) -> None:
+    """A run that holds out a part of its corpus refuses --val when it is resumed."""
+    (tmp_path / "mow.txt").write_text(MOW)
+    assert charrnn("train", "mow.txt", "-o", "run", *QUICK).status == 0
+    result = charrnn("train", "--resume", "-o", "run", "--val", "mow.txt")
+    assert result.status == 2
+    assert "--val mow.txt: this run was begun with None" in result.err

@@ -11,9 +11,9 @@ from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
 from charrnn.evaluation.dynamic import DynamicEvaluator
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.measure import Score, unknown_nats
+from charrnn.evaluation.measure import Score
 from charrnn.model.file import ModelFile, load_model
-from charrnn.text.scored import text_of
+from charrnn.text.scored import text_of, unknown_nats
 from tests.conftest import PLAY, random_model
 
 TRAIN = PLAY.read_text()[:3000]
