@@ -338,23 +338,6 @@ class EvaluationConfig(Config):
     dynamic_segment: int = setting(20, "Characters between updates of dynamic evaluation.", at_least=1)
 
 
-def help_of(config: type[Any], name: str) -> str:
-    """The description of one setting."""
-    return str(config.__dataclass_fields__[name].metadata["help"])
-
-
-def default_of(config: type[Any], name: str) -> Any:
-    """The default of one setting."""
-    return config.__dataclass_fields__[name].default
-
-
-def shown_default(config: type[Any], name: str) -> Any:
-    """What help shows as the default of one setting: its default, or what is chosen, a value or words."""
-    default = default_of(config, name)
-    shown = config.__dataclass_fields__[name].metadata.get("shown", default)
-    return shown.format(default=default) if isinstance(shown, str) and shown != default else shown
-
-
 def from_mapping(config: type[Any], values: dict[str, Any]) -> Any:
     """A config from a file's JSON object; keys of later versions are passed over."""
     known = {field.name for field in dataclasses.fields(config)}

@@ -138,17 +138,12 @@ def read_corpus(
         ConfigError: a column is wanted, but not as items.
         OSError: there is no room for the ids; names the place.
     """
-    if config.column and not config.lines:
-        raise ConfigError(f"--column {config.column[0]}: a column is a list of items; add --lines")
     paths = list(paths)
     names = ", ".join(paths)
     found = find_sources(paths, config, output=directory)
-    sources = require_tables(found.sources) if config.column else found.sources
+    sources = _tables(found.sources, config) if config.column else found.sources
     scan = _scan(sources, config, counter=VocabularyCounter() if tokenizer is None else None, names=names)
-    if tokenizer is None:
-        assert scan.counter is not None
-        byte = config.tokenizer == "byte"
-        tokenizer = ByteTokenizer() if byte else scan.counter.tokenizer(config.min_count)
+    tokenizer = tokenizer or _tokenizer(scan, config)
     pieces = (_ids_of(chunk, tokenizer, names) for chunk in read_symbols(sources, config))
     ids, cache = _keep(pieces, scan, tokenizer, directory, config)
     if len(ids) != scan.characters:
@@ -189,12 +184,15 @@ def _validation_text(tokenizer: Tokenizer, config: CorpusConfig) -> tuple[Scored
     return text, sha256_of(find_sources([config.val], config).sources, config)
 
 
-def require_tables(sources: Sequence[Source]) -> list[Source]:
-    """The sources, all of which are tables; stdin and pipes are read as .csv.
+def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
+    """The sources as tables, of which a column is learnt; stdin and pipes are read as .csv.
 
     Raises:
         CorpusError: a file is neither .csv nor .tsv.
+        ConfigError: a column is wanted, but not as items.
     """
+    if not config.lines:
+        raise ConfigError(f"--column {config.column[0]}: a column is a list of items; add --lines")
     tables = []
     for source in sources:
         if source.delimiter is None and str(source.path) == source.name:
@@ -217,6 +215,12 @@ def _scan(
     if scan.characters == 0:
         raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
     return scan
+
+
+def _tokenizer(scan: _Scan, config: CorpusConfig) -> Tokenizer:
+    """The tokenizer that the first reading makes."""
+    assert scan.counter is not None
+    return ByteTokenizer() if config.tokenizer == "byte" else scan.counter.tokenizer(config.min_count)
 
 
 def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> tuple[Ids, int]:
