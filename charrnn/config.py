@@ -7,7 +7,7 @@ range raises ConfigError with the flag's name, so that Python and the shell refu
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from charrnn.errors import ConfigError
@@ -46,11 +46,24 @@ class CorpusConfig(Config):
     val_fraction: float = setting(
         0.1, "Fraction of the text, at its end, to hold out for validation.", at_least=0, below=1
     )
+    val: str | None = setting(
+        None, "Validate on this text, and choose the best model by it; all of CORPUS is learned then."
+    )
     lines: bool = setting(False, "Learn each line as a separate item, as for names or titles.")
+    column: tuple[str, ...] = setting(
+        (), "With --lines, learn this column of .csv and .tsv files: its name, or its number from 1."
+    )
+    rules: int = setting(
+        2, "The rules by which items are read and held out; models up to 0.1.0 have 1.", at_least=1, at_most=2
+    )
 
     def __post_init__(self) -> None:
-        """Checks the fields, and that Python knows the encoding."""
+        """Checks the fields, that they go together, and that Python knows the encoding."""
         super().__post_init__()
+        if len(self.column) > 1:
+            raise ConfigError(
+                f"--column {' --column '.join(self.column)}: --lines learns one column; give one"
+            )
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError):
@@ -58,9 +71,25 @@ class CorpusConfig(Config):
                 f"--encoding {self.encoding}: no such encoding; try utf-8, latin-1, cp1252 or utf-16"
             ) from None
 
+    @classmethod
+    def recorded(cls, corpus: Mapping[str, Any], **changed: Any) -> CorpusConfig:
+        """How a corpus was read, from its description in a model or state file.
+
+        Args:
+            corpus: the description; without ``rules``, it is from version 0.1.0, which had the first ones.
+            changed: fields to replace.
+        """
+        config: CorpusConfig = from_mapping(cls, {"rules": 1} | dict(corpus) | changed)
+        return config
+
     def train_size(self, symbols: int) -> int:
         """How many of a text's symbols are for training, rounded down; the rest is for validation."""
-        return int(symbols * (1 - self.val_fraction))
+        return int(symbols * (1 - self.held_out))
+
+    @property
+    def held_out(self) -> float:
+        """The fraction of the text that is not learnt: none if there is another text for validation."""
+        return 0.0 if self.val is not None else self.val_fraction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,23 +348,6 @@ class EvaluationConfig(Config):
         0.001, "Decay of dynamic evaluation towards the trained weights.", at_least=0, below=1
     )
     dynamic_segment: int = setting(20, "Characters between updates of dynamic evaluation.", at_least=1)
-
-
-def help_of(config: type[Any], name: str) -> str:
-    """The description of one setting."""
-    return str(config.__dataclass_fields__[name].metadata["help"])
-
-
-def default_of(config: type[Any], name: str) -> Any:
-    """The default of one setting."""
-    return config.__dataclass_fields__[name].default
-
-
-def shown_default(config: type[Any], name: str) -> Any:
-    """What help shows as the default of one setting: its default, or what is chosen, a value or words."""
-    default = default_of(config, name)
-    shown = config.__dataclass_fields__[name].metadata.get("shown", default)
-    return shown.format(default=default) if isinstance(shown, str) and shown != default else shown
 
 
 def from_mapping(config: type[Any], values: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
 from pathlib import Path
 from typing import IO, Any
@@ -15,9 +16,27 @@ STATE_FILE = "state.safetensors"
 LOG_FILE = "log.jsonl"
 KEPT_MODEL = "model-{:0>4}.safetensors"  # what --keep-every writes; {} is a number from 1 on
 CACHED_IDS = "ids-{}.npy"  # of a large text; {} is a hash of the text and the tokenizer
+LOCK_FILE = "lock"  # held with flock for as long as a process trains in the directory
+BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 PART = ".part"  # suffix of a file that is not complete yet
 
 IN_MEMORY = 64 << 20  # bytes; larger arrays are memory-mapped files
+
+
+def holds_run(directory: str | Path) -> bool:
+    """Whether a directory is that of a run: it holds a model file or a state file."""
+    return any(os.path.lexists(Path(directory, name)) for name in (MODEL_FILE, STATE_FILE))
+
+
+def is_run_file(name: str) -> bool:
+    """Whether training gives this name to a file that it writes into a run directory.
+
+    >>> is_run_file("log.jsonl"), is_run_file("ids-0123456789abcdef.npy.part"), is_run_file("log.txt")
+    (True, True, False)
+    """
+    name = name.removesuffix(PART)
+    own = (MODEL_FILE, STATE_FILE, LOG_FILE, LOCK_FILE, CACHED_IDS.format("*"), BOARD)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in own)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -13,14 +13,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.errors import ModelFileError, RunError
-from charrnn.files import CACHED_IDS, KEPT_MODEL, LOG_FILE, MODEL_FILE, PART, STATE_FILE
+from charrnn.files import (
+    BOARD,
+    CACHED_IDS,
+    KEPT_MODEL,
+    LOCK_FILE,
+    LOG_FILE,
+    MODEL_FILE,
+    PART,
+    STATE_FILE,
+    holds_run,
+)
 from charrnn.model.file import read_header
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "pretrained"  # models that are part of the package
-LOCK_FILE = "lock"  # held with flock for as long as a process trains in the directory
 OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
-BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
 def find_model(name: str | None) -> Path:
@@ -179,7 +187,7 @@ def _run_directories() -> Iterator[Path]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for directory in RUNS.iterdir():
             with contextlib.suppress(PermissionError):
-                if not any(os.path.lexists(directory / name) for name in (MODEL_FILE, STATE_FILE)):
+                if not holds_run(directory):
                     continue
             if directory.is_dir():
                 yield directory

@@ -119,6 +119,23 @@ def flag_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def help_of(config: type[Any], name: str) -> str:
+    """The description of one setting."""
+    return str(config.__dataclass_fields__[name].metadata["help"])
+
+
+def default_of(config: type[Any], name: str) -> Any:
+    """The default of one setting."""
+    return config.__dataclass_fields__[name].default
+
+
+def shown_default(config: type[Any], name: str) -> Any:
+    """What help shows as the default of one setting: its default, or what is chosen, a value or words."""
+    default = default_of(config, name)
+    shown = config.__dataclass_fields__[name].metadata.get("shown", default)
+    return shown.format(default=default) if isinstance(shown, str) and shown != default else shown
+
+
 class Config:
     """What all configs have in common: fields that are checked when one is made."""
 

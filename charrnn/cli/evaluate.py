@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.options import config_option, model_option, quiet_option
-from charrnn.config import EvaluationConfig, from_mapping
+from charrnn.config import CorpusConfig, EvaluationConfig, from_mapping
 from charrnn.errors import RunError
+from charrnn.settings import rules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from charrnn.cli.report import Row
     from charrnn.evaluation.baselines import Baselines
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
 @config_option(EvaluationConfig, "dynamic_segment")
 @click.option("--encoding", help="Encoding of the texts.  [default: that of the model's corpus]")
 @click.option(
+    "--newlines", type=click.Choice(rules(CorpusConfig)["newlines"].choices),
+    help="Keep line endings of the texts, or convert them to \\n.  [default: as for the model's corpus]",
+)  # fmt: skip
+@click.option(
     "--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True,
     help="Whether --heatmap uses colours; without them it prints the bits as digits.",
 )  # fmt: skip
@@ -73,7 +78,7 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     path = model_path(model, quiet=quiet)
     loaded = load_model(path)
     job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
-    texts = read_texts(text, loaded, options["encoding"])
+    texts = remarked(read_texts(text, loaded, options), quiet=quiet)
     if options["per_line"]:
         note(summary(with_totals(list(job.write_lines(texts)))), quiet=quiet)
         return
@@ -112,15 +117,27 @@ def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
         raise RunError(f"{options['html']}: exists; replace it with --force, or name another file")
 
 
-def read_texts(names: tuple[str, ...], model: ModelFile, encoding: str | None) -> Iterator[ScoredText]:
-    """The texts to score; without names, the model's validation split."""
+def remarked(texts: Iterator[ScoredText], *, quiet: bool) -> Iterator[ScoredText]:
+    """The texts; what is to be said of each goes to stderr."""
+    from charrnn.cli.output import note
+    from charrnn.cli.report import remarks
+
+    for text in texts:
+        for line in remarks(text):
+            note(line, quiet=quiet)
+        yield text
+
+
+def read_texts(names: Iterable[str], model: ModelFile, options: dict[str, Any]) -> Iterator[ScoredText]:
+    """The texts to score, read as the options say; without names, the model's validation split."""
     from charrnn.text.recorded import recorded_split
     from charrnn.text.scored import read_text, text_config
 
     if not names:
         yield recorded_split(model.corpus, model.tokenizer, "validation")
+    config = text_config(model.corpus, model.tokenizer, options["encoding"], options["newlines"])
     for name in names:
-        yield read_text(name, model.tokenizer, text_config(model.corpus, model.tokenizer, encoding))
+        yield read_text(name, model.tokenizer, config)
 
 
 @dataclasses.dataclass
@@ -141,7 +158,7 @@ class Job:
 
         model = self.model
         if options["train"]:
-            (text,) = read_texts((options["train"],), model, options["encoding"])
+            (text,) = read_texts((options["train"],), model, options)
         else:
             text = recorded_split(model.corpus, model.tokenizer, "training")
         if options["baselines"]:

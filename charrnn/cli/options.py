@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.config import default_of, help_of, shown_default
-from charrnn.settings import flag_of, rules
+from charrnn.settings import default_of, flag_of, help_of, rules, shown_default
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,7 +59,7 @@ def changed_flags(config: Any) -> list[str]:
 
 
 def config_option(
-    config: type[Any], name: str, *flags: str, type: Any = None
+    config: type[Any], name: str, *flags: str, type: Any = None, metavar: str | None = None
 ) -> Callable[[Command], Command]:
     """An option for the field ``name`` of a config, with the field's type, default and help.
 
@@ -69,6 +68,7 @@ def config_option(
         name: its field, which becomes the callback's parameter.
         flags: the option's spellings; ``--name`` if none is given.
         type: of the value, if it is written in another way than the field's own type.
+        metavar: what help shows for the value, if not its type.
     """
     default, rule = default_of(config, name), rules(config)[name]
     if type is None:
@@ -81,6 +81,7 @@ def config_option(
         multiple=several,
         default=default,
         is_flag=True if rule.type is bool else None,
+        metavar=metavar,
         help=help_of(config, name) + _default_part(shown_default(config, name), type),
     )
 

@@ -29,6 +29,7 @@ HEADER = (
 )  # fmt: skip
 LEFT = {"text", "model", "computed"}
 TOTAL = "total"
+LISTED = 10  # unknown characters that a note names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,20 @@ class Row:
     model: str
     score: Score
     computed: str
+
+
+def remarks(text: ScoredText) -> Iterator[str]:
+    """What was passed over in a directory, and which characters the model does not know."""
+    if str(text.skipped):
+        yield f"{text.name}: {text.skipped}"
+    yield from text.skipped.reasons()
+    if text.strangers:
+        named = [f"{character!a} ({count:,})" for character, count in text.strangers.items()]
+        others = len(named) - LISTED
+        more = f" and {counted(others, 'other')}" if others > 0 else ""
+        unix = ' (--newlines unix reads "\\r\\n" as "\\n")' if "\r" in text.strangers else ""
+        unknown = f"{len(text.unknown):,} unknown {text.tokenizer.unit}"
+        yield f"{text.name}: {unknown}: {', '.join(named[:LISTED])}{more}{unix}"
 
 
 def with_totals(rows: Sequence[Row]) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.cli.options import changed_flags, written_duration
@@ -13,6 +14,7 @@ from charrnn.errors import counted
 from charrnn.files import MODEL_FILE
 from charrnn.runs import run_name
 from charrnn.settings import flag_of
+from charrnn.text.corpus import Corpus
 from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
@@ -24,13 +26,13 @@ def describe(prepared: Prepared) -> str:
     corpus, config, batches = trainer.corpus, trainer.model.config, trainer.step.batches
     machine, wanted = trainer.machine, trainer.config
     files = f" in {counted(corpus.files, 'file')}" if corpus.files > 1 else ""
-    skipped = ""
-    if corpus.skipped:
-        skipped = f", {counted(corpus.skipped, 'file')} skipped (hidden, empty or not text)"
+    skipped = f", {corpus.skipped}" if str(corpus.skipped) else ""
     unit = "byte" if corpus.tokenizer.kind == "byte" else "character"
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     lines = [
         f"text: {counted(corpus.characters, unit)}{files}, {corpus.tokenizer.size} different{skipped}",
+        *corpus.skipped.reasons(),
+        *_hints(corpus),
         f"model: {config.num_layers} x {config.hidden_size} {config.cell.upper()}, "
         f"{counted(parameters, 'parameter')}, dropout {config.dropout:g}, on {machine.device.type} in "
         f"{machine.precision}",
@@ -44,6 +46,13 @@ def describe(prepared: Prepared) -> str:
         lines.append(f"batch: {batch}")
     else:
         lines.append(f"a short text: {batch}, instead of {wanted.batch_size} of {wanted.seq_length}")
+    if corpus.val is not None:
+        lines.append(f"validation: {corpus.val.name}, {counted(corpus.val.characters, unit)}")
+        lines += [
+            f"validation: {line}" for line in ([str(corpus.val.skipped)] if str(corpus.val.skipped) else [])
+        ]
+        if corpus.val.strangers:
+            lines.append(f"validation: {len(corpus.val.unknown):,} of them are not in the corpus")
     if len(trainer.validation) < len(corpus.validation):
         which = "lines spread over them" if corpus.config.lines else "the first"
         lines.append(
@@ -60,6 +69,14 @@ def describe(prepared: Prepared) -> str:
     )
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
     return "\n".join(lines)
+
+
+def _hints(corpus: Corpus) -> Iterator[str]:
+    """What is unusual about a text, and what can be done about it."""
+    if corpus.lone_returns and corpus.config.newlines == "keep":
+        yield "line ends: carriage returns without newlines; --newlines unix learns them as newlines"
+    if corpus.config.lines and corpus.config.held_out and not len(corpus.validation):
+        yield "validation: none, since every line has too many copies to be held out"
 
 
 def result_lines(trainer: Trainer) -> list[str]:

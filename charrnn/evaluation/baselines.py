@@ -23,10 +23,10 @@ from typing import Protocol
 import numpy as np
 
 from charrnn.errors import CorpusError
-from charrnn.evaluation.measure import Score, unknown_nats
+from charrnn.evaluation.measure import Score
 from charrnn.evaluation.ngram import MAX_ORDER, NGrams
-from charrnn.text.scored import ScoredText
-from charrnn.text.sources import as_utf8
+from charrnn.text.reading import as_utf8
+from charrnn.text.scored import ScoredText, unknown_nats
 
 MAX_TRAINED = 1 << 24  # symbols; counting more takes gigabytes
 GZIP = 16 + zlib.MAX_WBITS  # makes zlib write a gzip header

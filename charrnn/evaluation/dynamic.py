@@ -29,11 +29,11 @@ from torch.nn import functional
 from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import resets
-from charrnn.evaluation.measure import Score, unknown_nats
+from charrnn.evaluation.measure import Score
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, build_model, detach
 from charrnn.text.items import shift_right
-from charrnn.text.scored import ScoredText
+from charrnn.text.scored import ScoredText, unknown_nats
 from charrnn.text.tokenizer import Ids, Places
 
 SEGMENTS = 1000  # evenly spaced in the training text, for MS

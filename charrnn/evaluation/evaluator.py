@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import EvaluationConfig
-from charrnn.evaluation.measure import Floats, Piece, Score, unknown_nats
+from charrnn.evaluation.measure import Floats, Piece, Score
 from charrnn.model.engine import Engine, log_softmax
 from charrnn.model.file import ModelFile
 from charrnn.text.items import shift_right
-from charrnn.text.scored import ScoredText, text_of
+from charrnn.text.scored import ScoredText, text_of, unknown_nats
 from charrnn.text.tokenizer import Ids, Places
 
 # Scoring in NumPy for longer than this takes more time than importing torch, which then is faster.

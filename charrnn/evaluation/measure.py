@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from charrnn.errors import counted
 from charrnn.text.scored import ScoredText
-from charrnn.text.tokenizer import Places, Tokenizer
 
 Floats = NDArray[np.float32]
 Piece = tuple[int, Floats]  # a position in a text's ids, and the log probabilities (n,) of the ids from there
@@ -89,23 +88,6 @@ class Score:
     def shown_perplexity(self) -> str:
         """The perplexity with four decimals, or in exponential notation from a million."""
         return f"{self.perplexity:.4f}" if self.perplexity < 1e6 else f"{self.perplexity:.3e}"
-
-
-def unknown_nats(places: Places, tokenizer: Tokenizer) -> NDArray[np.float64]:
-    """The cost in nats of each unknown character, without that of the unknown symbol under the model.
-
-    Args:
-        places: (unknown,) positions in the text, ascending.
-        tokenizer: of the text.
-
-    Returns:
-        (unknown,) float64.
-    """
-    naming = math.log(max(1, tokenizer.unseen))
-    if tokenizer.unknown is not None:
-        return np.full(len(places), naming)
-    gaps = np.diff(places, prepend=-1).astype(np.float64)
-    return naming + np.log(gaps) + np.log1p(gaps)
 
 
 def line_scores(text: ScoredText, scores: Floats) -> Iterator[tuple[int, int, float]]:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from charrnn.config import EvaluationConfig
 from charrnn.evaluation.evaluator import resets
-from charrnn.evaluation.measure import Floats, Score, unknown_nats
+from charrnn.evaluation.measure import Floats, Score
 from charrnn.model.engine import Engine, log_softmax
 from charrnn.model.file import ModelFile
 from charrnn.text.items import shift_right
-from charrnn.text.scored import ScoredText
-from charrnn.text.sources import as_utf8
+from charrnn.text.reading import as_utf8
+from charrnn.text.scored import ScoredText, unknown_nats
 
 TOP = 5  # best guesses per character
 MAX_SHOWN = 100_000  # characters; with more, browsers become slow

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from charrnn.sampling.novelty import lines_of
+from charrnn.sampling.novelty import bare, lines_of
 from charrnn.sampling.session import Prompt, SamplingSession, Stepper, TokenChoice
 
 # After this many refused lines in a row, or characters in them, another one is not expected to pass.
@@ -64,7 +64,7 @@ class LineFilter:
     def passes(self, line: str) -> bool:
         """Whether to keep a whole line (with what the prompt has of it); if so, it counts as written."""
         if line or not self._keeps_blank:
-            if line in self._known:
+            if bare(line) in self._known:
                 return self.refuse(line, COPIED)
             if self._distinct and line in self._written:
                 return self.refuse(line, REPEATED)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import CorpusConfig, from_mapping
 from charrnn.model.file import ModelFile
+from charrnn.text.items import mix64
 from charrnn.text.tokenizer import code_points
 
 Hashes = NDArray[np.uint64]
@@ -29,31 +29,24 @@ def training_text(model: ModelFile, against: Sequence[str] = ()) -> str:
         CorpusError: the recorded text is not where it was, or its sha256 differs; or a file of ``against``
             cannot be read.
     """
-    # Imported here, so that sampling without them starts faster.
-    from charrnn.text.corpus import read_corpus
-    from charrnn.text.recorded import as_symbols, whole_text
+    # Imported here, so that sampling without it starts faster.
+    from charrnn.text.recorded import whole_text
 
-    config = from_mapping(CorpusConfig, model.corpus | {"tokenizer": model.tokenizer.kind, "lines": False})
-    if against:
-        return as_symbols(read_corpus(against, config))
-    return whole_text(model.corpus, config)
+    return whole_text(model.corpus, model.tokenizer, against)
 
 
 def lines_of(text: str) -> frozenset[str]:
-    """The lines of a text, which end at newlines and nowhere else, without the newlines.
+    """The lines of a text, which end at newlines and nowhere else, as ``bare`` makes them.
 
-    >>> sorted(lines_of("one\\ntwo\\none"))
+    >>> sorted(lines_of("one\\ntwo\\r\\none"))
     ['one', 'two']
     """
-    return frozenset(text.split("\n"))
+    return frozenset(map(bare, text.split("\n")))
 
 
-def _mix(symbols: NDArray[np.uint32]) -> Hashes:
-    """A well-mixed 64-bit number for each symbol (the finalizer of splitmix64)."""
-    mixed = symbols.astype(np.uint64) + np.uint64(BASE)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+def bare(line: str) -> str:
+    """A line without the carriage returns at its end, to compare texts with different line ends."""
+    return line.rstrip("\r")
 
 
 class RunHashes:
@@ -68,7 +61,7 @@ class RunHashes:
         powers = _powers(BASE, self.length)
         self._inverses = _powers(BASE_INVERSE, self.length)
         self._sums: Hashes = np.zeros(self.length + 1, np.uint64)
-        np.add.accumulate(_mix(code_points(text)) * powers, out=self._sums[1:])
+        np.add.accumulate(mix64(code_points(text).astype(np.uint64)) * powers, out=self._sums[1:])
 
     def of(self, run: int) -> Hashes:
         """The hashes of all runs of this many characters: (length - run + 1,), or (0,) if there are none."""

@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,14 @@ import numpy as np
 
 from charrnn import files
 from charrnn.config import CorpusConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.items import split_items
-from charrnn.text.sources import OPENERS, Found, as_utf8, find_sources, read_sources
+from charrnn.text.reading import as_utf8, read_symbols, sha256_of
+from charrnn.text.scored import ScoredText, read_text
+from charrnn.text.sources import OPENERS, Skipped, Source, find_sources, gone
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
+
+SEEN = 1 << 20  # symbols that are searched for carriage returns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +39,17 @@ class Corpus:
         tokenizer: made from this text, or the one that was given.
         name: of the first source, without directory and suffixes.
         paths: of the sources, absolute; "-" for stdin.
-        characters: the number of characters, or of bytes for a byte tokenizer.
-        bytes: the size of the text as UTF-8.
-        sha256: of the text as UTF-8; for a plain UTF-8 file, what ``sha256sum`` prints.
+        characters: the number of characters that are learnt, or of bytes for a byte tokenizer.
+        bytes: their size as UTF-8.
+        sha256: of the sources' text as UTF-8; for a plain UTF-8 file, what ``sha256sum`` prints.
         files: the number of sources.
-        skipped: the number of files in directories that were skipped.
+        skipped: what was passed over in directories.
         config: how the text was read and split.
         train_size: the number of symbols in the training split, rounded down as nanoGPT does: 1,003,854 of
             tiny Shakespeare's 1,115,394.
         cache: the file of ids in the run's directory, if there is one.
+        val: the text that is validated on instead of a part of this one, if there is one.
+        val_sha256: of that text.
     """
 
     ids: Ids
@@ -54,10 +60,12 @@ class Corpus:
     bytes: int
     sha256: str
     files: int
-    skipped: int
+    skipped: Skipped
     config: CorpusConfig
     train_size: int
     cache: Path | None = None
+    val: ScoredText | None = None
+    val_sha256: str | None = None
 
     @property
     def train(self) -> Ids:
@@ -66,18 +74,31 @@ class Corpus:
 
     @property
     def validation(self) -> Ids:
-        """The validation split (symbols,)."""
-        return self.ids[self.train_size :]
+        """The validation split, or the known characters of the text to validate on (symbols,)."""
+        return self.ids[self.train_size :] if self.val is None else self.val.ids
+
+    @property
+    def lone_returns(self) -> bool:
+        """Whether lines seem to end in carriage returns without newlines, from the first SEEN symbols."""
+        carriage_return, newline = (int(self.tokenizer.lookup(character)[0]) for character in "\r\n")
+        if carriage_return >= self.tokenizer.size:
+            return False
+        seen = self.ids[:SEEN]
+        returns = np.count_nonzero(seen == carriage_return)
+        return bool(returns > 2 * np.count_nonzero(seen == newline))
 
     def describe(self) -> dict[str, Any]:
         """The JSON object that is stored in a model file; it does not contain the text."""
-        return {
+        described = {
             "name": self.name,
             "paths": list(self.paths),
             "characters": self.characters,
             "bytes": self.bytes,
             "sha256": self.sha256,
         } | dataclasses.asdict(self.config)
+        if self.config.val is not None:
+            described |= {"val": str(Path(self.config.val).resolve()), "val_sha256": self.val_sha256}
+        return described
 
 
 @dataclasses.dataclass
@@ -90,10 +111,8 @@ class _Scan:
     counter: VocabularyCounter | None = dataclasses.field(default_factory=VocabularyCounter)
 
     def add(self, chunk: str | bytes) -> None:
-        data = as_utf8(chunk)
         self.characters += len(chunk)
-        self.size += len(data)
-        self.hash.update(data)
+        self.size += len(as_utf8(chunk))
         if isinstance(chunk, str) and self.counter is not None:
             self.counter.add(chunk)
 
@@ -104,33 +123,33 @@ def read_corpus(
     tokenizer: Tokenizer | None = None,
     directory: Path | None = None,
 ) -> Corpus:
-    """Reads and encodes the texts at ``paths``, joined as ``cat`` would.
+    """Reads and encodes the texts at ``paths``, joined as ``cat`` would, or item by item with ``lines``.
 
     Args:
         paths: files, directories, or "-" for stdin.
         config: how to read and split them.
         tokenizer: to encode with; made from the text if None.
-        directory: the run's directory, for the cache of ids of a large text; created when the cache is
-            written. Without it the ids of a large text go to a temporary file.
+        directory: the run's directory, which is passed over where it lies in one of ``paths``. The cache of
+            ids of a large text is kept there; without it these ids go to a temporary file.
 
     Raises:
         CorpusError: a path is missing, the text is empty or cannot be decoded, or it holds characters that
             the given tokenizer lacks and cannot fold.
+        ConfigError: a column is wanted, but not as items.
         OSError: there is no room for the ids; names the place.
     """
     paths = list(paths)
-    found = find_sources(paths, config)
     names = ", ".join(paths)
-    scan = _scan(found, config, counter=VocabularyCounter() if tokenizer is None else None, names=names)
-    if tokenizer is None:
-        assert scan.counter is not None
-        byte = config.tokenizer == "byte"
-        tokenizer = ByteTokenizer() if byte else scan.counter.tokenizer(config.min_count)
-    pieces = (_ids_of(chunk, tokenizer, names) for chunk in read_sources(found.sources, config))
-    ids, cache = _keep(pieces, scan, tokenizer, directory)
+    found = find_sources(paths, config, output=directory)
+    sources = _tables(found.sources, config) if config.column else found.sources
+    scan = _scan(sources, config, counter=VocabularyCounter() if tokenizer is None else None, names=names)
+    tokenizer = tokenizer or _tokenizer(scan, config)
+    pieces = (_ids_of(chunk, tokenizer, names) for chunk in read_symbols(sources, config))
+    ids, cache = _keep(pieces, scan, tokenizer, directory, config)
     if len(ids) != scan.characters:
         raise CorpusError(f"{names}: changed while it was read; try again when nothing writes to it")
     ids, train_size = _split(ids, tokenizer, config, names)
+    val, val_sha256 = _validation_text(tokenizer, config)
     return Corpus(
         ids=ids,
         tokenizer=tokenizer,
@@ -144,38 +163,89 @@ def read_corpus(
         config=config,
         train_size=train_size,
         cache=cache,
+        val=val,
+        val_sha256=val_sha256,
     )
 
 
-def _scan(found: Found, config: CorpusConfig, counter: VocabularyCounter | None, names: str) -> _Scan:
+def _validation_text(tokenizer: Tokenizer, config: CorpusConfig) -> tuple[ScoredText | None, str | None]:
+    """The text of --val, if there is one, and its sha256.
+
+    Raises:
+        CorpusError: it cannot be read, or not a second time.
+    """
+    if config.val is None:
+        return None, None
+    if gone([config.val]):
+        raise CorpusError(f"{config.val}: --val needs a file, since it is read again later; write it to one")
+    text = read_text(config.val, tokenizer, config)
+    if len(text.ids) == 0:
+        raise CorpusError(f"{config.val}: none of its characters is in the corpus; name another text")
+    return text, sha256_of(find_sources([config.val], config).sources, config)
+
+
+def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
+    """The sources as tables, of which a column is learnt; stdin and pipes are read as .csv.
+
+    Raises:
+        CorpusError: a file is neither .csv nor .tsv.
+        ConfigError: a column is wanted, but not as items.
+    """
+    if not config.lines:
+        raise ConfigError(f"--column {config.column[0]}: a column is a list of items; add --lines")
+    tables = []
+    for source in sources:
+        if source.delimiter is None and str(source.path) == source.name:
+            raise CorpusError(f"{source.name}: not .csv or .tsv, which --column reads; give such a file")
+        tables.append(dataclasses.replace(source, delimiter=source.delimiter or ","))
+    return tables
+
+
+def _scan(
+    sources: Sequence[Source], config: CorpusConfig, counter: VocabularyCounter | None, names: str
+) -> _Scan:
     """The first reading of the sources.
 
     Raises:
         CorpusError: they are empty, or cannot be decoded.
     """
     scan = _Scan(counter=counter)
-    for chunk in read_sources(found.sources, config):
+    for chunk in read_symbols(sources, config, scan.hash):
         scan.add(chunk)
     if scan.characters == 0:
         raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
     return scan
 
 
+def _tokenizer(scan: _Scan, config: CorpusConfig) -> Tokenizer:
+    """The tokenizer that the first reading makes."""
+    assert scan.counter is not None
+    return ByteTokenizer() if config.tokenizer == "byte" else scan.counter.tokenizer(config.min_count)
+
+
 def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> tuple[Ids, int]:
     """The ids, in line mode with the held-out lines moved to the end, and the size of the training split.
 
     Raises:
-        CorpusError: line mode, and the vocabulary has no newline.
+        CorpusError: line mode, and the text is a single line.
     """
     if not config.lines:
         return ids, config.train_size(len(ids))
-    if tokenizer.newline is None:
-        raise CorpusError(f"{names}: a single line; --lines learns from many, one item a line")
-    return split_items(ids, tokenizer.newline, config.val_fraction)
+    newline = tokenizer.newline
+    if newline is None and tokenizer.unknown is not None:
+        raise CorpusError(
+            f"{names}: --min-count {config.min_count} leaves out newlines, which end items; lower it"
+        )
+    if newline is None or (config.rules > 1 and np.count_nonzero(ids == newline) < 2):
+        remedy = "--lines learns from many, one item a line"
+        if (ids == tokenizer.lookup("\r")[0]).any():
+            remedy = "if carriage returns end its lines, add --newlines unix"
+        raise CorpusError(f"{names}: a single line; {remedy}")
+    return split_items(ids, newline, config.held_out, config.rules)
 
 
 def _keep(
-    pieces: Iterable[Ids], scan: _Scan, tokenizer: Tokenizer, directory: Path | None
+    pieces: Iterable[Ids], scan: _Scan, tokenizer: Tokenizer, directory: Path | None, config: CorpusConfig
 ) -> tuple[Ids, Path | None]:
     """The pieces as one array: in memory, or memory-mapped from a temporary file or from the run's cache."""
     dtype = tokenizer.id_dtype
@@ -184,7 +254,10 @@ def _keep(
         for piece in pieces:
             ids.add(piece)
         return ids.finish(), None
-    encoding = json.dumps([scan.hash.hexdigest(), tokenizer.describe()], sort_keys=True)
+    read = [scan.hash.hexdigest(), tokenizer.describe()]
+    if config.lines and config.rules > 1:  # else the ids are those of the text as it is
+        read.append({"column": config.column})
+    encoding = json.dumps(read, sort_keys=True)
     key = hashlib.sha256(encoding.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     path = directory / files.CACHED_IDS.format(key)
     if not path.exists():

@@ -2,7 +2,7 @@
 
 In line mode each item is one line. The model reads it from a zero state, beginning with the start symbol, and
 predicts it up to and including its newline. Items are shuffled every epoch, and the validation split consists
-of whole items.
+of whole items, none of which is also in the training split.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.text.tokenizer import Ids
+
+HASHED = 1 << 20  # symbols at a time
 
 
 def shift_right(ids: NDArray[Any], start: int | NDArray[Any]) -> NDArray[np.int64]:
@@ -49,6 +51,14 @@ class Items:
     ends: NDArray[np.int64]
 
 
+def mix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """A well-mixed 64-bit number for each value (splitmix64: Steele, Lea and Flood, 2014)."""
+    mixed = values + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 def find_items(ids: Ids, newline: int) -> Items:
     """The items of ids (symbols,) in which every line ends with a newline, the last one too."""
     ends = np.flatnonzero(ids == newline) + 1
@@ -72,15 +82,17 @@ def some_items(ids: Ids, newline: int, most: int) -> Ids:
     return some
 
 
-def split_items(ids: Ids, newline: int, val_fraction: float) -> tuple[Ids, int]:
+def split_items(ids: Ids, newline: int, val_fraction: float, rules: int = 2) -> tuple[Ids, int]:
     """Splits a text by lines: the held-out lines are moved to its end, and blank lines are dropped.
 
-    The choice is random, but depends on nothing except the number of lines.
+    No line is in both parts: all copies of a line are held out, or none. Which are is random, but depends on
+    nothing except the number of distinct lines and how often each occurs.
 
     Args:
         ids: (symbols,).
         newline: the id that ends a line; appended if the last line lacks it.
-        val_fraction: the fraction of lines that is held out.
+        val_fraction: the fraction of lines that is held out, or a little less, where lines are repeated.
+        rules: with 1, as in models up to 0.1.0, lines are held out one by one, copies or not.
 
     Returns:
         The ids, training lines first, and the number of ids in the training lines.
@@ -89,11 +101,57 @@ def split_items(ids: Ids, newline: int, val_fraction: float) -> tuple[Ids, int]:
         ids = np.append(ids, np.asarray(newline, ids.dtype))
     items = find_items(ids, newline)
     lengths = items.ends - items.begins
-    count = len(lengths)
-    held_out = np.zeros(count, bool)
-    held_out[np.random.default_rng(0).permutation(count)[: int(count * val_fraction)]] = True
     blank = lengths == 1
+    if rules == 1:
+        count = len(lengths)
+        held_out = np.zeros(count, bool)
+        held_out[np.random.default_rng(0).permutation(count)[: int(count * val_fraction)]] = True
+    else:
+        held_out = _hold_out(items, ~blank, val_fraction)
     training = np.repeat(~held_out & ~blank, lengths)  # (symbols,)
     validation = np.repeat(held_out & ~blank, lengths)
     parts = ids[training], ids[validation]
     return np.concatenate(parts), len(parts[0])
+
+
+def _hold_out(items: Items, wanted: NDArray[np.bool_], fraction: float) -> NDArray[np.bool_]:
+    """Which items (items,) are held out: distinct ones in random order, until a fraction of all is reached.
+
+    An item with more copies than that is never held out. Where no item is repeated, exactly the fraction is.
+    """
+    held_out = np.zeros(len(wanted), bool)
+    hashes = hash_items(items)[wanted]
+    _, first, which, copies = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
+    most = int(len(hashes) * fraction)
+    order = np.argsort(first)  # distinct items by first occurrence
+    order = order[np.random.default_rng(0).permutation(len(order))]
+    chosen = np.zeros(len(copies), bool)
+    while len(order := order[copies[order] <= most]):  # those that still fit
+        fitting = np.searchsorted(np.cumsum(copies[order]), most, "right")
+        chosen[order[:fitting]] = True
+        most -= int(copies[order[:fitting]].sum())
+        order = order[fitting:]
+    held_out[wanted] = chosen[which]
+    return held_out
+
+
+def hash_items(items: Items) -> NDArray[np.uint64]:
+    """A 64-bit hash of each item (items,): equal for equal items, computed in blocks of bounded memory.
+
+    Different items with the same hash are very rare, and only held out together or not at all.
+    """
+    hashes = np.zeros(len(items.ends), np.uint64)
+    step = 0
+    while step < len(hashes):
+        # As many items as end within the block, and at least one.
+        limit = items.begins[step] + HASHED
+        after = max(step + 1, int(np.searchsorted(items.ends, limit, "right")))
+        begins = items.begins[step:after]
+        ids = items.ids[begins[0] : items.ends[after - 1]]
+        lengths = items.ends[step:after] - begins
+        places = np.arange(len(ids)) - np.repeat(begins - begins[0], lengths)
+        # Symbols and their places, mixed (the finalizer of splitmix64), and summed for each item.
+        mixed = mix64(ids.astype(np.uint64) + mix64(places.astype(np.uint64)))
+        hashes[step:after] = np.add.reduceat(mixed, begins - begins[0])
+        step = after
+    return hashes

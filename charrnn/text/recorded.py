@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
-from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.text.scored import Pieces, ScoredText, gather, text_config
-from charrnn.text.sources import Source, as_utf8, find_sources, read_sources
+from charrnn.text.corpus import read_corpus
+from charrnn.text.reading import read_symbols, sha256_of
+from charrnn.text.scored import Pieces, ScoredText, gather, read_text, text_config
+from charrnn.text.sources import Source, find_sources, gone
 from charrnn.text.tokenizer import Tokenizer, code_points
 
 Split = Literal["training", "validation"]
-PIPES = ("/dev/fd/", "/proc/")  # the directories of a shell's <(command)
-
-
-def gone(paths: Sequence[str]) -> bool:
-    """Whether any of a corpus's sources cannot be read again: stdin, or a pipe.
-
-    >>> gone(["play.txt"]), gone(["play.txt", "-"]), gone(["/dev/fd/63"])
-    (False, True, True)
-    """
-    return any(path == "-" or path.startswith(PIPES) or Path(path).is_fifo() for path in paths)
 
 
 def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str) -> list[Source]:
@@ -45,12 +34,10 @@ def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str
         raise CorpusError(f"the model learnt from stdin or a pipe, which is gone; {remedy}")
     try:
         sources = find_sources(paths, config).sources
-        digest = hashlib.sha256()
-        for piece in read_sources(sources, config):
-            digest.update(as_utf8(piece))
+        digest = sha256_of(sources, config)
     except CorpusError as error:
         raise CorpusError(f"{error}; it was the model's own text: {remedy}") from None
-    if digest.hexdigest() != recorded.get("sha256"):
+    if digest != recorded.get("sha256"):
         raise CorpusError(f"{', '.join(paths)}: changed since the model learnt it; {remedy}")
     return sources
 
@@ -62,7 +49,11 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
         CorpusError: as ``find_recorded``, or the split is empty.
     """
     config = text_config(recorded, tokenizer)
-    sources = find_recorded(recorded, config, "name a text to evaluate")
+    remedy = "name a text to evaluate"
+    if config.val is not None and split == "validation":
+        find_recorded({"paths": [config.val], "sha256": recorded.get("val_sha256")}, config, remedy)
+        return read_text(config.val, tokenizer, config)
+    sources = find_recorded(recorded, config, remedy)
     if config.lines:
         pieces = _items(recorded["paths"], config, tokenizer, split)
     else:
@@ -79,7 +70,7 @@ def _part(sources: Sequence[Source], config: CorpusConfig, begin: int, end: int 
 
     def pieces() -> Iterator[str | bytes]:
         place = 0
-        for piece in read_sources(sources, config):
+        for piece in read_symbols(sources, config):
             stop = None if end is None else max(0, end - place)
             if wanted := piece[max(0, begin - place) : stop]:
                 yield wanted
@@ -95,18 +86,41 @@ def _items(paths: Sequence[str], config: CorpusConfig, tokenizer: Tokenizer, spl
     return lambda: iter((text,) if text else ())
 
 
-def whole_text(recorded: Mapping[str, Any], config: CorpusConfig) -> str:
-    """The whole text that a model learnt, as ``as_symbols`` returns it.
+def whole_text(recorded: Mapping[str, Any], tokenizer: Tokenizer, against: Sequence[str] = ()) -> str:
+    """The whole text that a model learnt, or another one, with one character per symbol.
+
+    Each source ends with a newline, so that its last line and the first one of the next are two.
+
+    Args:
+        recorded: the corpus as the model file describes it.
+        tokenizer: the model's.
+        against: files, directories or "-", to be read instead by the same rules.
+
+    Returns:
+        A str as ``Tokenizer.symbols`` returns it; U+FFFD for what the model reads as its unknown symbol.
 
     Raises:
-        CorpusError: as ``find_recorded``.
+        CorpusError: as ``find_recorded``, or a path of ``against`` cannot be read.
     """
-    find_recorded(recorded, config, "name it with --against FILE")
-    return as_symbols(read_corpus(recorded["paths"], config))
+    config = text_config(recorded, tokenizer)
+    if against:
+        sources = find_sources(against, config).sources
+    else:
+        sources = find_recorded(recorded, config, "name it with --against FILE")
+    parts: list[str] = []
+    for source in sources:
+        if parts and not parts[-1].endswith("\n"):
+            parts.append("\n")
+        parts += (as_symbols(piece, tokenizer) for piece in read_symbols([source], config) if piece)
+    return "".join(parts)
 
 
-def as_symbols(corpus: Corpus) -> str:
-    """A corpus as one str with one character per symbol, as ``Tokenizer.symbols`` returns it."""
-    # A table of code points is ten times faster than joining a million characters.
-    table = code_points(corpus.tokenizer.symbols(list(range(corpus.tokenizer.size))))
-    return table[corpus.ids].tobytes().decode("utf-32-le", "surrogatepass")
+def as_symbols(piece: str | bytes, tokenizer: Tokenizer) -> str:
+    """A piece of a text as ``Tokenizer.symbols`` returns it; characters for which there is no id stay."""
+    if isinstance(piece, bytes):
+        return piece.decode("latin-1")
+    if tokenizer.unknown is None:
+        return piece
+    points = code_points(piece).copy()
+    points[tokenizer.fold(piece)[1]] = 0xFFFD
+    return points.tobytes().decode("utf-32-le", "surrogatepass")

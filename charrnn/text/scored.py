@@ -7,19 +7,24 @@ vocabulary lacks, whose positions are recorded.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from charrnn.config import CorpusConfig, from_mapping
+from charrnn.config import CorpusConfig, Newlines
 from charrnn.errors import CorpusError
 from charrnn.files import SpilledArray
-from charrnn.text.sources import as_utf8, find_sources, read_sources
+from charrnn.text.reading import as_utf8, read_symbols
+from charrnn.text.sources import Skipped, find_sources
 from charrnn.text.tokenizer import Ids, Places, Tokenizer, code_points
 
 NEWLINE = ord("\n")
 Pieces = Callable[[], Iterator[str | bytes]]
+NOTHING_SKIPPED = Skipped()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +41,8 @@ class ScoredText:
         newlines: (newlines,) positions of the newlines, ascending.
         tokenizer: the model's.
         pieces: a function that reads the text again, piece by piece.
+        strangers: how often each of the characters occurs that the vocabulary lacks, the most frequent first.
+        skipped: what was passed over in a directory.
     """
 
     name: str
@@ -46,6 +53,8 @@ class ScoredText:
     newlines: Places
     tokenizer: Tokenizer
     pieces: Pieces
+    strangers: dict[str, int] = dataclasses.field(default_factory=dict)
+    skipped: Skipped = NOTHING_SKIPPED
 
     @property
     def complete(self) -> bool:
@@ -58,6 +67,19 @@ class ScoredText:
             return character
         return character - np.searchsorted(self.unknown, character)
 
+    def beginning(self, characters: int) -> ScoredText:
+        """The first ``characters`` of the text, or all if it is shorter; for scoring, not reading again."""
+        if characters >= self.characters:
+            return self
+        places = np.array([characters])
+        return dataclasses.replace(
+            self,
+            ids=self.ids[: int(self.place(places)[0])],
+            characters=characters,
+            unknown=self.unknown[self.unknown < characters],
+            newlines=self.newlines[self.newlines < characters],
+        )
+
     @property
     def line_ends(self) -> Places:
         """(lines,) the position after each line and its newline, which the last line may lack."""
@@ -67,7 +89,26 @@ class ScoredText:
         return ends
 
 
-def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> ScoredText:
+def unknown_nats(places: Places, tokenizer: Tokenizer) -> NDArray[np.float64]:
+    """The cost in nats of each unknown character, without that of the unknown symbol under the model.
+
+    ``charrnn.evaluation.measure`` explains it.
+
+    Args:
+        places: (unknown,) positions in the text, ascending.
+        tokenizer: of the text.
+
+    Returns:
+        (unknown,) float64.
+    """
+    naming = math.log(max(1, tokenizer.unseen))
+    if tokenizer.unknown is not None:
+        return np.full(len(places), naming)
+    gaps = np.diff(places, prepend=-1).astype(np.float64)
+    return naming + np.log(gaps) + np.log1p(gaps)
+
+
+def gather(name: str, pieces: Pieces, tokenizer: Tokenizer, skipped: Skipped = NOTHING_SKIPPED) -> ScoredText:
     """The text that ``pieces`` reads, encoded.
 
     Raises:
@@ -76,35 +117,41 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> ScoredText:
     ids = SpilledArray(tokenizer.id_dtype)
     unknown, newlines = SpilledArray(np.dtype(np.int64)), SpilledArray(np.dtype(np.int64))
     characters = size = 0
+    strangers: Counter[str] = Counter()
     for piece in pieces():
         found, missing = tokenizer.fold(piece)
         points = code_points(piece) if isinstance(piece, str) else found  # (characters,)
         newlines.add(np.flatnonzero(points == NEWLINE) + characters)
         unknown.add(missing + characters)
+        kinds, counts = np.unique(points[missing], return_counts=True)
+        strangers.update(dict(zip(map(chr, kinds.tolist()), counts.tolist(), strict=True)))
         ids.add(found)
         characters += len(piece)
         size += len(as_utf8(piece))
     if characters == 0:
         raise CorpusError(f"{name}: empty; give a text of at least one character")
     places = unknown.finish(), newlines.finish()
-    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, pieces)
+    frequent = dict(strangers.most_common())
+    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, pieces, frequent, skipped)
 
 
 def text_config(
-    recorded: Mapping[str, Any], tokenizer: Tokenizer, encoding: str | None = None
+    recorded: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    encoding: str | None = None,
+    newlines: Newlines | None = None,
 ) -> CorpusConfig:
-    """How to read a text for a model: as its corpus was read, unless another encoding is given.
+    """How to read a text for a model: as its corpus was read, unless something else is given.
 
     Args:
         recorded: the corpus as the model file describes it.
         tokenizer: the model's.
         encoding: of the text, if it differs from the corpus's.
+        newlines: whether its line endings are converted, if not as those of the corpus.
     """
-    known: dict[str, Any] = dict(recorded) | {"tokenizer": tokenizer.kind}
-    if encoding is not None:
-        known["encoding"] = encoding
-    config: CorpusConfig = from_mapping(CorpusConfig, known)
-    return config
+    changed = {"tokenizer": tokenizer.kind, "encoding": encoding, "newlines": newlines}
+    given = {name: value for name, value in changed.items() if value is not None}
+    return CorpusConfig.recorded(recorded, **given)
 
 
 def text_of(text: str, tokenizer: Tokenizer, name: str = "text") -> ScoredText:
@@ -123,5 +170,7 @@ def read_text(path: str, tokenizer: Tokenizer, config: CorpusConfig) -> ScoredTe
     Raises:
         CorpusError: it is missing, empty, or cannot be decoded.
     """
-    sources = find_sources([path], config).sources
-    return gather(path, lambda: read_sources(sources, config), tokenizer)
+    found = find_sources([path], config)
+    return gather(
+        path, lambda: read_symbols(found.sources, config, end=False), tokenizer, skipped=found.skipped
+    )

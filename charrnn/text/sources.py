@@ -17,14 +17,18 @@ import shutil
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from charrnn.config import CorpusConfig
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, counted
+from charrnn.files import holds_run, is_run_file
 
 CHUNK = 1 << 20  # bytes read at a time
+NAMED = 3  # files of directories that messages name
+PIPES = ("/dev/fd/", "/proc/")  # the directories of a shell's <(command)
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -35,10 +39,12 @@ class Source:
     Attributes:
         path: of the file to read.
         name: for messages.
+        delimiter: between the columns, if the source is to be read as a table.
     """
 
     path: Path
     name: str
+    delimiter: str | None = None
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -57,6 +63,21 @@ class Source:
         with self.open() as file:
             while chunk := file.read(CHUNK):
                 yield chunk
+
+    def symbols(self, config: CorpusConfig) -> Iterator[str | bytes]:
+        """The whole source in pieces: bytes for the byte tokenizer, else decoded text.
+
+        Raises:
+            CorpusError: as for ``text``.
+        """
+        if config.tokenizer != "byte":
+            yield from self.text(config)
+        elif config.newlines == "unix" and config.rules > 1:
+            latin = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("latin-1")(), translate=True)
+            for chunk in _and_then(self.chunks(), b""):
+                yield latin.decode(chunk, final=not chunk).encode("latin-1")
+        else:
+            yield from self.chunks()
 
     def text(self, config: CorpusConfig) -> Iterator[str]:
         """The decoded text, chunk by chunk, without a byte-order mark.
@@ -93,14 +114,21 @@ class Source:
             "name the text's --encoding, or learn bytes with --tokenizer byte"
         )
 
-    def is_text(self, config: CorpusConfig) -> bool:
-        """Whether the whole file decodes; selects among a directory's files."""
+    def refusal(self, config: CorpusConfig) -> str | None:
+        """Why the file is not read as one of a directory's, with its name; None if it is.
+
+        It must decode to its end, and be a table if a column is wanted.
+        """
+        if config.column and self.delimiter is None:
+            return f"{self.name}: not .csv or .tsv"
+        if config.tokenizer == "byte":
+            return None
         try:
             for _ in self.text(config):
                 pass
-        except CorpusError:
-            return False
-        return True
+        except CorpusError as error:
+            return str(error).partition(";")[0]
+        return None
 
 
 def _and_then(chunks: Iterable[bytes], last: bytes) -> Iterator[bytes]:
@@ -110,26 +138,77 @@ def _and_then(chunks: Iterable[bytes], last: bytes) -> Iterator[bytes]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Skipped:
+    """What was passed over in directories.
+
+    Attributes:
+        unnamed: the number of files that are hidden, empty or no plain files.
+        runs: the number of run directories, the output directory among them.
+        refused: why each of the other files and folders was not read, with its name.
+    """
+
+    unnamed: int = 0
+    runs: int = 0
+    refused: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> int:
+        """The number of files that were passed over, without those of runs."""
+        return self.unnamed + len(self.refused)
+
+    def __add__(self, other: Skipped) -> Skipped:
+        return Skipped(self.unnamed + other.unnamed, self.runs + other.runs, self.refused + other.refused)
+
+    def __str__(self) -> str:
+        """How many, in words; empty if there were none.
+
+        >>> print(Skipped(unnamed=1, runs=2, refused=("a.png: a NUL byte, at offset 4",)))
+        2 files skipped (hidden, empty or not text), 2 run directories passed over
+        """
+        parts = []
+        if self.files:
+            parts.append(f"{counted(self.files, 'file')} skipped (hidden, empty or not text)")
+        if self.runs:
+            directories = "run directory" if self.runs == 1 else "run directories"
+            parts.append(f"{self.runs:,} {directories} passed over")
+        return ", ".join(parts)
+
+    def reasons(self) -> Iterator[str]:
+        """A line for each of the first NAMED files with the reason, and one that counts the others."""
+        for reason in self.refused[:NAMED]:
+            yield f"skipped {reason}"
+        if len(self.refused) > NAMED:
+            yield f"skipped {counted(len(self.refused) - NAMED, 'more file')} for such reasons"
+
+
+@dataclasses.dataclass(frozen=True)
 class Found:
     """The sources found at the given paths.
 
     Attributes:
         sources: in the order given, a directory's files sorted by path.
-        skipped: the number of files in directories that were skipped: hidden, empty or not text.
+        skipped: what was passed over in directories.
     """
 
     sources: list[Source]
-    skipped: int = 0
+    skipped: Skipped = dataclasses.field(default_factory=Skipped)
 
 
-def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
+def find_sources(paths: Iterable[str], config: CorpusConfig, output: Path | None = None) -> Found:
     """The sources at files, directories and "-" (stdin, which is read to its end).
+
+    Directories are searched for texts without run directories, which hold a model or a state.
+
+    Args:
+        paths: of files and directories.
+        config: how the text will be read; with a column, .csv and .tsv files become tables.
+        output: the directory of the run that will learn the text, which is passed over too.
 
     Raises:
         CorpusError: a path does not exist, or a directory contains no text.
     """
     sources: list[Source] = []
-    skipped = 0
+    skipped = Skipped()
     for name in paths:
         path = Path(name)
         if not name:
@@ -137,11 +216,11 @@ def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
         if name == "-":
             sources.append(_spool_stdin())
         elif path.is_dir():
-            found = _find_in_directory(path, config)
+            found = _find_in_directory(path, config, output)
             sources += found.sources
             skipped += found.skipped
         elif path.is_file():
-            sources.append(Source(path, name))
+            sources.append(_file(path, name, config))
         elif path.exists():
             sources.append(_spool_pipe(path, name))
         else:
@@ -149,22 +228,64 @@ def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
     return Found(sources, skipped)
 
 
-def _find_in_directory(directory: Path, config: CorpusConfig) -> Found:
-    sources, skipped = [], 0
-    for folder, folders, files in os.walk(directory):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+def _file(path: Path, name: str, config: CorpusConfig) -> Source:
+    """A file as a source, which has a delimiter if a column is wanted and the file's name is a table's."""
+    plain = path.with_suffix("") if path.suffix in OPENERS else path
+    return Source(path, name, DELIMITERS.get(plain.suffix.lower()) if config.column else None)
+
+
+def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | None) -> Found:
+    """The texts below a directory, without hidden files and run directories.
+
+    If the directory itself is a run's, only the files that the training wrote are left out.
+    """
+    sources, unnamed, runs = [], 0, 0
+    refused: list[str] = []
+    written = None if output is None else os.path.realpath(output)
+
+    def is_run(folder: str) -> bool:
+        return holds_run(folder) or os.path.realpath(folder) == written
+
+    def unreadable(error: OSError) -> None:
+        refused.append(f"{error.filename}: {error.strerror}")
+
+    for folder, folders, files in os.walk(directory, onerror=unreadable):
+        if own := is_run(folder):
+            runs += 1
+            if folder != str(directory):
+                folders.clear()
+                continue
+        visible = sorted(name for name in folders if not name.startswith("."))
+        links = [Path(folder, name) for name in visible if Path(folder, name).is_symlink()]
+        refused += [f"{link}: a link to a directory" for link in links]
+        folders[:] = visible
         for name in sorted(files):
             path = Path(folder, name)
-            source = Source(path, str(path))
-            hidden = name.startswith(".") or not path.is_file() or path.stat().st_size == 0
-            if hidden or not (config.tokenizer == "byte" or source.is_text(config)):
-                skipped += 1
+            source = _file(path, str(path), config)
+            if name.startswith(".") or not path.is_file() or path.stat().st_size == 0:
+                unnamed += 1
+            elif own and is_run_file(name):
+                continue
+            elif reason := source.refusal(config):
+                refused.append(reason)
             else:
                 sources.append(source)
+    skipped = Skipped(unnamed, runs, tuple(refused))
     if not sources:
-        raise CorpusError(f"{directory}: no text files in this directory ({skipped} skipped)")
+        what = f" ({skipped})" if str(skipped) else ""
+        examples = "".join(f"; {reason}" for reason in refused[:1])
+        raise CorpusError(f"{directory}: no text files in this directory{what}{examples}")
     sources.sort(key=lambda source: source.name)
     return Found(sources, skipped)
+
+
+def gone(paths: Sequence[str]) -> bool:
+    """Whether any of a corpus's sources cannot be read again: stdin, or a pipe.
+
+    >>> gone(["play.txt"]), gone(["play.txt", "-"]), gone(["/dev/fd/63"])
+    (False, True, True)
+    """
+    return any(path == "-" or path.startswith(PIPES) or Path(path).is_fifo() for path in paths)
 
 
 def _spool_stdin() -> Source:
@@ -192,14 +313,3 @@ def _spool(stream: IO[bytes], name: str) -> Source:
 
 
 _SPOOLS: list[Any] = []
-
-
-def read_sources(sources: Iterable[Source], config: CorpusConfig) -> Iterator[str | bytes]:
-    """The chunks of all sources in order: bytes for the byte tokenizer, else decoded text."""
-    for source in sources:
-        yield from source.chunks() if config.tokenizer == "byte" else source.text(config)
-
-
-def as_utf8(chunk: str | bytes) -> bytes:
-    """A chunk as UTF-8, for sizes and hashes; bytes as they are."""
-    return chunk if isinstance(chunk, bytes) else chunk.encode("utf-8", "surrogatepass")

@@ -19,7 +19,7 @@ from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import RUNS, prepare_run, refuse_occupied
 from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
-from charrnn.text.recorded import gone
+from charrnn.text.sources import gone
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_model
 from charrnn.training.schedule import LEAST_SHARE
@@ -164,6 +164,8 @@ def open_training(request: Request) -> Prepared:
     machine = choose_machine(training.device, training.precision)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
+    if "val" in asked and "val_fraction" in asked:
+        raise ConfigError("--val and --val-fraction both say what to validate on; give one")
     corpus = watch.read(request.paths, from_mapping(CorpusConfig, asked), directory=directory)
     _check_size(corpus)
     source = None if request.init_from is None else load_model(request.init_from)
@@ -215,7 +217,7 @@ def _check_size(corpus: Corpus) -> None:
 
 def _resume(request: Request, directory: Path, watch: Stopwatch) -> Trainer:
     for path in request.paths:
-        if (Path(path) / STATE_FILE).exists():
+        if (Path(path) / STATE_FILE).exists() and Path(path).resolve() != directory.resolve():
             again = shlex.join(["charrnn", "train", "--resume", "-o", path])
             raise RunError(f"{path}: a run, not a text; to go on with it, {again}")
     saved = load_training(directory)
@@ -228,7 +230,9 @@ def _resume(request: Request, directory: Path, watch: Stopwatch) -> Trainer:
         if path != "-" and not Path(path).exists():
             again = shlex.join(["charrnn", "train", "NEWPATH", "--resume", "-o", str(directory)])
             raise RunError(f"{path}: no such file or directory; if the text has moved, {again}")
-    config = from_mapping(CorpusConfig, saved.corpus)
+    # A validation text that was moved may be named; whether it is the same is checked with its sha256.
+    moved = {"val": request.settings["val"]} if "val" in request.settings else {}
+    config = CorpusConfig.recorded(saved.corpus, **moved)
     corpus = watch.read(paths, config, tokenizer_from(saved.tokenizer), directory)
     # The arithmetic is part of the result; the number of threads and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
@@ -266,9 +270,11 @@ def _check_agreement(asked: Mapping[str, Any], saved: TrainingState) -> None:
     known: dict[str, Any] = {
         **dataclasses.asdict(saved.training),
         **dataclasses.asdict(saved.architecture),
-        **saved.corpus,
+        **dataclasses.asdict(CorpusConfig.recorded(saved.corpus)),
     }
     length = next(name for name in LENGTHS if known[name] is not None)
+    if known["val"] is not None:
+        del known["val"]  # its text is compared, and may have been moved
     for name in sorted(asked.keys() - CADENCE):
         if name in LENGTHS and asked[name] != known[name]:
             begun = f"{known[name]:g}" if name == length else f"{flag_of(length)} {known[length]:g}"

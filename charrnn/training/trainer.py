@@ -25,6 +25,7 @@ from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import export_weights
 from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items, some_items
+from charrnn.text.scored import unknown_nats
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.log import Log
 from charrnn.training.schedule import Progress, Schedule
@@ -73,9 +74,11 @@ class Trainer:
         self.step = build_step(corpus, model_config, config, machine)
         self.model, self.machine = self.step.model, machine
         # Only a part of a huge split: an evaluation must not take longer than the training.
-        self.validation = corpus.validation[: self.config.validate]
-        if corpus.config.lines:
+        text = None if corpus.val is None else corpus.val.beginning(self.config.validate)
+        self.validation = corpus.validation[: self.config.validate] if text is None else text.ids
+        if corpus.config.lines and text is None:
             self.validation = some_items(corpus.validation, corpus.tokenizer.start, self.config.validate)
+        self._val_text = text
         self.schedule = Schedule(
             self.config, self.step.window, self.step.steps_per_epoch, len(self.validation)
         )
@@ -220,11 +223,14 @@ class Trainer:
             return None
         exact = Machine(self.machine.device, bf16=False)
         start = self.corpus.tokenizer.start
+        text = self._val_text
         if self.corpus.config.lines:
-            pieces = line_pieces(self.model, ids, find_items(ids, start).ends, start, exact)
+            ends = find_items(ids, start).ends if text is None else text.place(text.line_ends)
+            pieces = line_pieces(self.model, ids, ends, start, exact)
         else:
             pieces = score_pieces(self.model, ids, start, exact)
-        nats, done = 0.0, 0
+        nats = 0.0 if text is None else float(unknown_nats(text.unknown, text.tokenizer).sum())
+        done = 0
         self.model.eval()
         try:
             for _, scores in pieces:
@@ -235,7 +241,7 @@ class Trainer:
                     return None
         finally:
             self.model.train()
-        return nats / len(ids)
+        return nats / (len(ids) if text is None else text.characters)
 
     # -- model and state -----------------------------------------------------------------------------
 
@@ -263,7 +269,8 @@ class Trainer:
         if val_loss is not None:
             quality["nats_per_character"] = val_loss
             quality["bits_per_character"] = val_loss / math.log(2)
-            quality["characters"] = len(self.validation)
+            text = self._val_text
+            quality["characters"] = len(self.validation) if text is None else text.characters
         save_model(self.directory / MODEL_FILE, self.model_file(quality))
 
     def _keep(self) -> None:
@@ -303,6 +310,11 @@ class Trainer:
             RunError: the state is of another text.
             ModelFileError: a tensor is missing or of another shape.
         """
+        if self.corpus.val_sha256 != state.corpus.get("val_sha256"):
+            raise RunError(
+                f"{self.corpus.config.val}: not the text this run validates on; give that text back, "
+                "name where it is now with --val, or train anew with --output-dir"
+            )
         if self.corpus.sha256 != state.corpus["sha256"]:
             raise RunError(
                 f"{', '.join(self.corpus.paths)}: not the text this run learns "

@@ -32,9 +32,10 @@ from charrnn.cli.main import run
 from charrnn.cli.options import Duration, written_duration
 from charrnn.cli.progress import duration
 from charrnn.cli.verdict import remedy
-from charrnn.config import CADENCE, DEFAULT_TIME, MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig, default_of
+from charrnn.config import CADENCE, DEFAULT_TIME, MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
 from charrnn.model.file import load_model
 from charrnn.runs import OURS, find_model, summaries
+from charrnn.settings import default_of
 from tests.conftest import PLAY, TINY, Charrnn, Result, command, environment
 
 TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
@@ -282,12 +283,12 @@ def test_a_finished_run_names_the_ways_to_go_on(train: Callable[..., Result], te
     commands = [line.split(": ", 1)[1] for line in again.err.splitlines() if line.startswith("  ")]
     assert [shlex.split(command)[1:] for command in commands] == [
         ["train", str(text), "--resume", "--steps", "6"],
-        ["train", str(text), "--lines", "--num-layers", "1", "--embedding-size", "16", "--steps", "6", "-o", "runs/mow-2"],
+        "train TEXT --lines --num-layers 1 --embedding-size 16 --steps 6 -o runs/mow-2".replace("TEXT", str(text)).split(),
         ["train", str(text), "--lines", "--init-from", "mow", "-o", "runs/mow-2"],
     ]  # fmt: skip
-    for command in (commands[2], commands[0], commands[1].replace("mow-2", "mow-3")):
-        steps = [] if "--steps" in command else ["--steps", 3]
-        done = train(*shlex.split(command)[2:], *steps, "-q")
+    for shown in (commands[2], commands[0], commands[1].replace("mow-2", "mow-3")):
+        steps = [] if "--steps" in shown else ["--steps", 3]
+        done = train(*shlex.split(shown)[2:], *steps, "-q")
         assert done.status == 0, done.err
     assert load_model(Path("runs/mow/model.safetensors")).training["steps"] in (3, 6)
     assert "runs/mow: finished already" in train(text, "--resume", "--steps", 6).err

@@ -11,9 +11,9 @@ import pytest
 
 from charrnn.errors import CorpusError
 from charrnn.evaluation.baselines import Baselines
-from charrnn.evaluation.measure import Score, unknown_nats
+from charrnn.evaluation.measure import Score
 from charrnn.model.file import ModelFile
-from charrnn.text.scored import text_of
+from charrnn.text.scored import text_of, unknown_nats
 from tests.conftest import random_model
 
 # The start symbol of this vocabulary is its first, "a": a text is read as if "a" stood before it.

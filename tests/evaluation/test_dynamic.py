@@ -12,10 +12,10 @@ from charrnn.config import EvaluationConfig, Reset
 from charrnn.errors import CorpusError
 from charrnn.evaluation.dynamic import DynamicEvaluator
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.measure import Score, unknown_nats
+from charrnn.evaluation.measure import Score
 from charrnn.model.file import ModelFile, load_model
 from charrnn.model.network import build_model
-from charrnn.text.scored import text_of
+from charrnn.text.scored import text_of, unknown_nats
 from tests.conftest import ALPHABET, PLAY, random_model
 
 TRAIN = PLAY.read_text()[:3000]

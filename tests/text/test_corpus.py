@@ -361,7 +361,7 @@ def test_directories_are_read_in_order(tmp_path: Path) -> None:
     assert (corpus.files, corpus.name) == (5, "library")
     # The image, the Latin-1, the empty, the hidden, the broken and the dangling one; what lies in a hidden
     # directory is not looked at.
-    assert corpus.skipped == 6
+    assert corpus.skipped.files == 6
 
 
 def test_directories_of_bytes_keep_binary_files(tmp_path: Path) -> None:
@@ -371,13 +371,13 @@ def test_directories_of_bytes_keep_binary_files(tmp_path: Path) -> None:
     (tmp_path / ".hidden").write_bytes(b"cd")
     corpus = read(tmp_path, tokenizer="byte")
     assert corpus.ids.tobytes() == b"\0\1ab"
-    assert corpus.skipped == 1
+    assert corpus.skipped.files == 1
 
 
 def test_directories_without_text_are_refused(tmp_path: Path) -> None:
     """A directory that holds no text is an error that says how many files were passed over."""
     (tmp_path / "image").write_bytes(b"\0\1")
-    with pytest.raises(CorpusError, match=r"no text files in this directory \(1 skipped\)"):
+    with pytest.raises(CorpusError, match=r"no text files in this directory \(1 file skipped"):
         read(tmp_path)
 
 
@@ -497,4 +497,4 @@ def test_binary_files_are_not_latin_text(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_bytes("né\n".encode("latin-1") * 5)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
     corpus = read(tmp_path, encoding="latin-1")
-    assert (corpus.files, corpus.skipped) == (1, 1)
+    assert (corpus.files, corpus.skipped.files) == (1, 1)

@@ -31,13 +31,16 @@ def encoded(lines: list[str]) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
 
 @given(LINES, st.floats(0, 0.9))
 def test_splitting_keeps_every_line_that_is_not_blank(lines: list[str], fraction: float) -> None:
-    """Training and validation lines together are the text's lines, blank ones apart."""
+    """The parts together are the lines that are not blank; none is in both, and no more are held out."""
     ids, size = split_items(encoded(lines), LETTERS.start, fraction)
     training = LETTERS.decode(ids[:size]).split("\n")[:-1]
     validation = LETTERS.decode(ids[size:]).split("\n")[:-1]
     assert Counter(training) + Counter(validation) == Counter(line for line in lines if line)
     if "" not in lines:
+        assert len(validation) <= int(len(lines) * fraction)
+    if "" not in lines and len(set(lines)) == len(lines):
         assert len(validation) == int(len(lines) * fraction)
+    assert not {*training} & {*validation}
 
 
 def test_a_last_line_without_its_end_gets_one() -> None:
@@ -121,7 +124,8 @@ def test_lines_that_follow_each_other_are_not_learnt(charrnn: Charrnn, tmp_path:
     path = tmp_path / "alternating.txt"
     path.write_text("aaa\nbbb\n" * 400)
     found = {}
-    for name, flags in (("text", []), ("lines", ["--lines"])):
+    # Neither of two lines could be held out: the line model is validated on the text that it learns.
+    for name, flags in (("text", []), ("lines", ["--lines", "--val", path])):
         result = charrnn(
             "train", path, "-o", name, "--steps", 150, "--hidden-size", 16, "--dropout", 0, "-s", 1,
             "--batch-size", 8, "--seq-length", 16, "--precision", "fp32", *flags,
