@@ -20,14 +20,10 @@ from charrnn.config import (
     ModelConfig,
     SamplingConfig,
     TrainingConfig,
-    default_of,
     draw_seed,
-    from_mapping,
-    help_of,
-    shown_default,
 )
 from charrnn.errors import CharrnnError, ConfigError
-from charrnn.settings import flag_of, rules
+from charrnn.settings import default_of, flag_of, from_mapping, help_of, rules, shown_default
 
 CONFIGS: list[type[Any]] = [CorpusConfig, ModelConfig, TrainingConfig, SamplingConfig, EvaluationConfig]
 FIELDS = [(config, name) for config in CONFIGS for name in rules(config)]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.options import config_option, model_option, quiet_option
-from charrnn.config import EvaluationConfig, from_mapping
+from charrnn.config import EvaluationConfig
 from charrnn.errors import RunError
+from charrnn.settings import from_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.config import default_of, help_of, shown_default
-from charrnn.settings import flag_of, rules
+from charrnn.settings import default_of, flag_of, help_of, rules, shown_default
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import CorpusConfig, from_mapping
+from charrnn.config import CorpusConfig
 from charrnn.model.file import ModelFile
+from charrnn.settings import from_mapping
 from charrnn.text.tokenizer import code_points
 
 Hashes = NDArray[np.uint64]

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import CorpusConfig, from_mapping
+from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.files import SpilledArray
+from charrnn.settings import from_mapping
 from charrnn.text.sources import as_utf8, find_sources, read_sources
 from charrnn.text.tokenizer import Ids, Places, Tokenizer, code_points
 

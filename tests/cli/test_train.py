@@ -32,9 +32,10 @@ from charrnn.cli.main import run
 from charrnn.cli.options import Duration, written_duration
 from charrnn.cli.progress import duration
 from charrnn.cli.verdict import remedy
-from charrnn.config import CADENCE, DEFAULT_TIME, MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig, default_of
+from charrnn.config import CADENCE, DEFAULT_TIME, MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
 from charrnn.model.file import load_model
 from charrnn.runs import OURS
+from charrnn.settings import default_of
 from tests.conftest import PLAY, TINY, Charrnn, Result, command, environment
 
 TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))

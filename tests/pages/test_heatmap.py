@@ -49,7 +49,7 @@ def rendered(found: Surprise, *, color: bool, width: int | None = None) -> str:
 def test_bits_are_those_of_evaluation(*, unknown: bool, reset: str) -> None:
     """Each character's bits, and their sum, are what evaluation says, unknown characters included."""
     model = random_model(unknown=unknown)
-    config = EvaluationConfig(reset=reset)  # type: ignore[arg-type]
+    config = EvaluationConfig(reset=reset)
     text = text_of(TEXT, model.tokenizer)
     found = surprise(model, text, config)
     scores = Evaluator(model, config).log_probabilities(text)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import MOST_DROPOUT, SIZES, CorpusConfig, ModelConfig, TrainingConfig, from_mapping
+from charrnn.config import MOST_DROPOUT, SIZES, CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.model.device import choose_machine
+from charrnn.settings import from_mapping
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.batches import fit_shape
 from charrnn.training.choices import (

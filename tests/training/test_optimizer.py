@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.config import MATRIX_RATES, Cell, ModelConfig, TrainingConfig, default_of
+from charrnn.config import MATRIX_RATES, Cell, ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN, parameters_by_name
+from charrnn.settings import default_of
 from charrnn.training.optimizer import Muon, build_optimizers, clip_gradients, orthogonalize, update
 from charrnn.training.schedule import rate_at
 
