@@ -124,10 +124,12 @@ class TrainingConfig(Config):
     """How long, how fast and on what device to train."""
 
     time: float | None = setting(
-        None, "Train for this long, e.g. 90s, 3m, 1h30m.", above=0, shown=DEFAULT_TIME
+        None, "Train for this long, e.g. 90s, 3m, 1h30m.", above=0, at_most=10**9, shown=DEFAULT_TIME
     )
-    epochs: float | None = setting(None, "Train for this many passes over the training text.", above=0)
-    steps: int | None = setting(None, "Train for this many optimizer steps.", above=0)
+    epochs: float | None = setting(
+        None, "Train for this many passes over the training text.", above=0, at_most=10**9
+    )
+    steps: int | None = setting(None, "Train for this many optimizer steps.", above=0, at_most=10**15)
     size: str = setting(
         "auto", "Size of the model; auto chooses it from the text and the time.", choices=("auto", *SIZES)
     )

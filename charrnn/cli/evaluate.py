@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--train", metavar="FILE",
     help="Training text of the n-grams and of --dynamic.  [default: the model's training split]",
 )  # fmt: skip
-@config_option(EvaluationConfig, "reset")
+@config_option(EvaluationConfig, "reset", metavar="[auto|none|lines|N]")
 @config_option(EvaluationConfig, "precision")
 @config_option(EvaluationConfig, "streams")
 @config_option(EvaluationConfig, "device")

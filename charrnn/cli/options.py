@@ -45,7 +45,7 @@ def written_duration(seconds: float) -> str:
 
 
 def config_option(
-    config: type[Any], name: str, *flags: str, type: Any = None
+    config: type[Any], name: str, *flags: str, type: Any = None, metavar: str | None = None
 ) -> Callable[[Command], Command]:
     """An option for the field ``name`` of a config, with the field's type, default and help.
 
@@ -54,6 +54,7 @@ def config_option(
         name: its field, which becomes the callback's parameter.
         flags: the option's spellings; ``--name`` if none is given.
         type: of the value, if it is written in another way than the field's own type.
+        metavar: how help shows the value, if not by its type.
     """
     default, rule = default_of(config, name), rules(config)[name]
     if type is None:
@@ -65,6 +66,7 @@ def config_option(
         type=str if several else type,
         multiple=several,
         default=default,
+        metavar=metavar,
         is_flag=True if rule.type is bool else None,
         help=help_of(config, name) + _default_part(shown_default(config, name), type),
     )

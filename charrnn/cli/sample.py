@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @config_option(SamplingConfig, "repetition_window")
 @config_option(SamplingConfig, "no_repeat")
 @config_option(SamplingConfig, "ban", "--ban")
-@config_option(SamplingConfig, "bias")
+@config_option(SamplingConfig, "bias", metavar="TEXT=VALUE")
 @config_option(SamplingConfig, "best_of")
 @config_option(SamplingConfig, "seed", "-s", "--seed")
 @config_option(SamplingConfig, "stop")

@@ -14,6 +14,7 @@ the text are not those at its beginning: report the figure next to the static on
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from torch.nn import functional
 
 from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
+from charrnn.evaluation.evaluator import section_ends
 from charrnn.evaluation.measure import Score, unknown_nats
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, build_model, detach
@@ -100,8 +102,15 @@ class DynamicEvaluator:
         state: State | None = None
         size, previous = self._config.dynamic_segment, text.tokenizer.start
         nats = float(unknown_nats(text.unknown, text.tokenizer).sum())
-        for begin in range(0, len(text.ids), size):
-            segment = text.ids[begin : begin + size]
+        ends = section_ends(self._model, self._config, text) if self._config.window else None
+        windows = [0, *([len(text.ids)] if ends is None else ends.tolist())]
+        segments = [
+            (begin, min(begin + size, last), begin == first)
+            for first, last in itertools.pairwise(windows)
+            for begin in range(first, last, size)
+        ]
+        for begin, end, anew in segments:
+            segment, state = text.ids[begin:end], None if anew else state
             loss, state = _loss(network, segment, previous, state)
             gradients = torch.autograd.grad(loss / len(segment), parameters)
             nats += float(loss.detach())
