@@ -50,6 +50,15 @@ def test_without_steps_it_is_static(model: ModelFile) -> None:
     assert dynamic(model, text, lr=1e-12).nats == pytest.approx(static(model, text).nats, rel=1e-5)
 
 
+@pytest.mark.parametrize("window", [1, 7, 64, 1000])
+def test_without_steps_windows_are_static(model: ModelFile, window: int) -> None:
+    """With a learning rate next to nothing and --reset N, the figure is the static one with --reset N."""
+    config = EvaluationConfig(dynamic_lr=1e-12, dynamic_decay=0.0, reset=str(window))
+    text = text_of(TRAIN[:300], model.tokenizer)
+    evaluator = DynamicEvaluator(model, text_of(TRAIN, model.tokenizer), config)
+    assert evaluator.score(text).nats == pytest.approx(Evaluator(model, config).score(text).nats, rel=1e-5)
+
+
 def test_it_adapts(model: ModelFile) -> None:
     """A text that repeats itself costs less the longer it is learnt."""
     text = "The bell, the bell, the bell beneath the sea! " * 30
