@@ -303,7 +303,7 @@ def test_errors_have_the_statuses_of_the_shell() -> None:
 @pytest.mark.parametrize("reset", ["0", "-1", "1.5", "line", "", "9" * 30, True, 1.5])
 def test_a_reset_is_a_word_or_a_whole_number(reset: Any) -> None:
     """``reset`` is auto, none, lines or a whole number from 1; anything else is refused by its flag."""
-    with pytest.raises(ConfigError, match="^--reset"):
+    with pytest.raises(ConfigError, match=r"^--reset"):
         EvaluationConfig(reset=reset)
     assert EvaluationConfig(reset="256").window == 256
     assert EvaluationConfig(reset="lines").window is None

@@ -375,12 +375,12 @@ def test_the_torch_engine_writes_the_same_greedy_text(cell: Any) -> None:
     assert ours == theirs
 
 
-@given(
-    st.integers(0, 1000), st.integers(2, 4), st.sampled_from(["", "abab\ncc"]), st.sampled_from([0.0, 1.0])
-)
-def test_no_run_is_written_twice(seed: int, span: int, prompt: str, temperature: float) -> None:
+@given(st.integers(0, 1000), st.integers(2, 4), st.sampled_from(["", "abab\ncc"]), st.booleans())
+def test_no_run_is_written_twice(seed: int, span: int, prompt: str, greedy: bool) -> None:
     """With ``no_repeat`` no run of that length ends in what was written, if the text has it before."""
-    asked = request(small(), prompt, seed=seed, no_repeat=span, temperature=temperature, length=120, ban="bc")
+    asked = request(
+        small(), prompt, seed=seed, no_repeat=span, temperature=float(not greedy), length=120, ban="bc"
+    )
     text = asked.continuation()
     written = asked.decode(text)
     whole = prompt + written
@@ -427,7 +427,7 @@ def test_a_stop_comes_before_until() -> None:
     """Where a stop is met on the way to ``until``, it ends the text."""
     free = text(length=80)
     stop = free[45:48]
-    found = text(length=40, until=("~~",), stop=(stop,))
+    found = text(length=40, until=("zzzz",), stop=(stop,))
     assert found == free[: free.index(stop)]
 
 
@@ -443,9 +443,10 @@ def test_a_bias_makes_rarer_and_commoner() -> None:
 @pytest.mark.parametrize("name", ["stop", "until", "ban", "bias"])
 def test_half_a_surrogate_pair_is_refused_by_a_byte_model(name: str) -> None:
     """What has no bytes cannot be looked for among bytes: a ConfigError that names the option."""
-    value = {"ban": "\ud800", "bias": ("\ud800=1",)}.get(name, ("\ud800",))
+    value: Any = {"ban": "\ud800", "bias": ("\ud800=1",)}.get(name, ("\ud800",))
+    settings: dict[str, Any] = {name: value}
     with pytest.raises(ConfigError, match=rf"^--{name}.*U\+D800"):
-        request(random_model(vocabulary=None), **{name: value})
+        request(random_model(vocabulary=None), **settings)
     with pytest.raises(ConfigError, match=r"^prompt.*U\+D800"):
         request(random_model(vocabulary=None), prompt="\ud800")
 
@@ -453,9 +454,7 @@ def test_half_a_surrogate_pair_is_refused_by_a_byte_model(name: str) -> None:
 @pytest.mark.parametrize("settings", [{}, {"top_k": 2}, {"repetition_penalty": 1e39, "temperature": 0}])
 def test_extreme_weights_write_allowed_characters(settings: dict[str, Any]) -> None:
     """A model whose weights overflow writes characters that are allowed, whatever they are."""
-    model = random_model(scale=3e38)
-    for weights in model.weights.values():
-        np.clip(weights, -3.4e38, 3.4e38, out=weights)
+    model = random_model(scale=5e37)
     with np.errstate(all="ignore"):
         found = text(model, length=50, ban="\n", **settings)
     assert len(found) == 50
