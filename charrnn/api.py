@@ -7,16 +7,19 @@
 
 from __future__ import annotations
 
+import numbers
 import os
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from charrnn.config import SamplingConfig
-from charrnn.errors import ConfigError, ShortfallError
+from charrnn.errors import ArgumentError, ConfigError, ShortfallError
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import find_model
-from charrnn.sampling.session import Prompt, SamplingSession, is_endless
+from charrnn.sampling.session import Prompt, SamplingSession, is_endless, lookup
 from charrnn.sampling.writer import Sample, TextStream, samples
+from charrnn.settings import rules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +35,10 @@ def load(path: Path) -> Model:
         path: a model file, a run directory, or the name of a run under runs/.
 
     Raises:
+        ArgumentError: the path is neither a str nor a path object.
         ModelFileError: there is none, or it is damaged.
     """
+    _require(path, str | os.PathLike, "path", "a path")
     return Model(load_model(find_model(os.fspath(path))))
 
 
@@ -85,10 +90,13 @@ class Model:
                 training text, which is read again from where the model found it.
             against_text: the text to compare with, instead of files.
             settings: the fields of ``charrnn.config.SamplingConfig``, with its defaults: ``length`` (-1 for
-                no end), ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``seed``, ``stop``, ``ban``,
-                ``best_of``, ``num_samples``, ``lines``, ``distinct``, ``novel``, ``novel_span`` ...
+                no end), ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``seed``, ``stop``, ``until``,
+                ``ban``, ``bias`` (a mapping from characters to numbers, or texts such as "e=-2"),
+                ``no_repeat``, ``best_of``, ``num_samples``, ``lines``, ``distinct``, ``novel``,
+                ``novel_span`` ...
 
         Raises:
+            ArgumentError: an argument has the wrong type; it is a TypeError and a ConfigError.
             ConfigError: a setting is unknown or out of range.
             UnknownCharacterError: the prompt contains characters that are not in the vocabulary.
             CorpusError: the training text is needed and cannot be read, or has changed.
@@ -129,8 +137,8 @@ class Model:
     ) -> Iterator[Sample]:
         """Yields the ``num_samples`` texts, or with ``lines`` that many lines, each as a ``Sample``.
 
-        A ``Sample`` has ``text``, ``finish_reason``, ``seed``, ``ids``, and with ``logprobs=K`` the
-        natural-log probability of each character and of the K most probable in its place: what
+        A ``Sample`` has ``text``, ``finish_reason``, ``seed``, ``ids``, ``bytes``, and with ``logprobs=K``
+        the natural-log probability of each character and of the K most probable in its place: what
         ``charrnn sample --json`` prints. The arguments and errors are those of ``generate``; settings with
         which a text never ends are a ConfigError.
         """
@@ -145,9 +153,14 @@ class Model:
 
         Returns:
             (characters,) float32, each at most 0.
+
+        Raises:
+            ArgumentError: the text is not a str.
         """
         from charrnn.evaluation.evaluator import score_text
 
+        _require(text, str, "text", "text (str)")
+        lookup(self.file.tokenizer, text, "text")
         return score_text(self.file, text)
 
     def activations(self, text: str) -> dict[str, NDArray[np.float32]]:
@@ -174,7 +187,13 @@ class Model:
         against_text: str | None = None,
         **settings: Any,
     ) -> tuple[SamplingSession, Prompt]:
+        _require(prompt, str, "prompt", "text (str)")
+        _require(skip_unknown, bool, "skip_unknown", "True or False")
+        _require(against_text, str | None, "against_text", "text (str)")
         paths = [against] if isinstance(against, str | os.PathLike) else against
+        _require(paths, Sequence, "against", "a path, or several")
+        for path in paths:
+            _require(path, str | os.PathLike, "against", "a path, or several")
         session = SamplingSession(
             self.file,
             _config(settings),
@@ -210,11 +229,35 @@ def _config(settings: dict[str, Any]) -> SamplingConfig:
     for name in settings:
         if name not in known:
             raise ConfigError(f"{name}: no such setting; there are {', '.join(sorted(known))}")
-    if isinstance(settings.get("stop"), str):
-        settings = settings | {"stop": (settings["stop"],)}
-    elif "stop" in settings:
-        settings = settings | {"stop": tuple(settings["stop"])}
+    settings = {name: _plain(name, value) for name, value in settings.items()}
+    for name, rule in rules(SamplingConfig).items():
+        if name in settings and not rule.fits(settings[name]):
+            raise ArgumentError(_expected(name, rule.describe(settings[name]), settings[name]))
     return SamplingConfig(**settings)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A setting as the config has it: one text may stand for several, and ``bias`` be a mapping."""
+    if name == "bias" and isinstance(value, Mapping):
+        for number in value.values():
+            if isinstance(number, bool) or not isinstance(number, numbers.Real):
+                raise ArgumentError(_expected(name, "numbers by characters", value))
+        return tuple(f"{text}={float(number)!r}" for text, number in value.items())
+    if rules(SamplingConfig)[name].type is not tuple:
+        return value
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else value
+
+
+def _require(value: Any, type: Any, name: str, expected: str) -> None:
+    if not isinstance(value, type):
+        raise ArgumentError(_expected(name, expected, value))
+
+
+def _expected(name: str, expected: str, value: Any) -> str:
+    found = "None" if value is None else f"{reprlib.repr(value)} ({type(value).__name__})"
+    return f"{name}: must be {expected}, not {found}"
 
 
 def _require_end(session: SamplingSession) -> None:

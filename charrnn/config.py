@@ -7,11 +7,13 @@ range raises ConfigError with the flag's name, so that Python and the shell refu
 from __future__ import annotations
 
 import dataclasses
+import numbers
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from charrnn.errors import ConfigError
-from charrnn.settings import Config, flag_of, setting
+from charrnn.settings import Config, flag_of, from_mapping, parse_bias, setting
 
 Cell = Literal["lstm", "gru", "rnn", "relu"]
 Output = Literal["top", "all"]
@@ -20,7 +22,7 @@ Newlines = Literal["keep", "unix"]
 Optimizer = Literal["muon", "adamw"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
-Reset = Literal["auto", "none", "lines"]
+RESETS = ("auto", "none", "lines")
 EvaluationPrecision = Literal["fp32", "bf16"]
 
 DEFAULT_TIME = 180.0  # seconds, for training without --time, --epochs and --steps
@@ -157,10 +159,12 @@ class TrainingConfig(Config):
     """How long, how fast and on what device to train."""
 
     time: float | None = setting(
-        None, "Train for this long, e.g. 90s, 3m, 1h30m.", above=0, shown=DEFAULT_TIME
+        None, "Train for this long, e.g. 90s, 3m, 1h30m.", above=0, at_most=10**9, shown=DEFAULT_TIME
     )
-    epochs: float | None = setting(None, "Train for this many passes over the training text.", above=0)
-    steps: int | None = setting(None, "Train for this many optimizer steps.", above=0)
+    epochs: float | None = setting(
+        None, "Train for this many passes over the training text.", above=0, at_most=10**9
+    )
+    steps: int | None = setting(None, "Train for this many optimizer steps.", above=0, at_most=10**15)
     size: str = setting(
         "auto", "Size of the model; auto chooses it from the text and the time.", choices=("auto", *SIZES)
     )
@@ -280,11 +284,22 @@ class SamplingConfig(Config):
     repetition_window: int = setting(
         64, "Number of recent characters that --repetition-penalty applies to.", at_least=1
     )
+    no_repeat: int | None = setting(
+        None, "Generate no run of K characters that this text already has.", at_least=2
+    )
     ban: str = setting("", "Never generate any of these characters.")
+    bias: tuple[str, ...] = setting(
+        (), "TEXT=VALUE adds VALUE to the logits of these characters; below 0: rarer; repeatable."
+    )
     best_of: int = setting(
         1, "Generate N texts and print the one that is most probable per character.", at_least=1
     )
     stop: tuple[str, ...] = setting((), "Stop before this text, which is not printed; repeatable.")
+    until: tuple[str, ...] = setting(
+        (),
+        "After --length characters go on to the next of these and keep it, for at most as many characters "
+        "again; repeatable.",
+    )
     num_samples: int = setting(1, "Number of texts to generate.", at_least=1)
     separator: str = setting("\n----\n", "Printed between texts.")
     lines: int | None = setting(
@@ -311,20 +326,25 @@ class SamplingConfig(Config):
     def __post_init__(self) -> None:
         """Checks the fields, and that they do not contradict each other."""
         super().__post_init__()
-        if "" in self.stop:
-            raise ConfigError("--stop '': an empty text stands everywhere; give at least one character")
-        if self.best_of > 1 and (self.lines is not None or self.length < 0):
+        parse_bias(self.bias)
+        lines, endless, whole = self.lines is not None, self.length < 0, self.distinct or self.novel
+        for flag, texts in (("--stop", self.stop), ("--until", self.until)):
+            if "" in texts:
+                raise ConfigError(f"{flag} '': an empty text stands everywhere; give at least one character")
+            if texts and lines:
+                raise ConfigError(f"--lines ends at line ends and {flag} elsewhere; give one")
+            if texts and whole:
+                raise ConfigError(f"{flag} ends within a line, which --novel and --distinct judge whole")
+        for flag, remembers in (("--distinct", self.distinct), ("--no-repeat", self.no_repeat is not None)):
+            if remembers and endless and not lines:
+                raise ConfigError(f"{flag} without an end remembers ever more; give --length or --lines")
+        if self.until and endless:
+            raise ConfigError("--until goes on after --length characters; give a --length")
+        if self.best_of > 1 and (lines or endless):
             raise ConfigError("--best-of compares whole texts: it wants a --length, and no --lines")
-        if self.distinct and self.lines is None and self.length < 0:
-            raise ConfigError("--distinct without an end remembers ever more; give --length or --lines")
-        if self.lines is not None and self.num_samples > 1:
+        if lines and self.num_samples > 1:
             raise ConfigError("--lines and --num-samples both say how many; give one")
-        if self.lines is not None and self.stop:
-            raise ConfigError("--lines ends at line ends and --stop elsewhere; give one")
-        picky = self.distinct or self.novel or self.novel_span is not None
-        if self.stop and (self.distinct or self.novel):
-            raise ConfigError("--stop ends within a line, which --novel and --distinct judge whole")
-        if picky and self.best_of > 1:
+        if self.best_of > 1 and (whole or self.novel_span is not None):
             raise ConfigError("--best-of does not go with --distinct, --novel or --novel-span; leave one out")
 
 
@@ -332,8 +352,10 @@ class SamplingConfig(Config):
 class EvaluationConfig(Config):
     """How a text is scored."""
 
-    reset: Reset = setting(
-        "auto", "Whether to reset the hidden state at each line; auto: as the model was trained."
+    reset: str = setting(
+        "auto",
+        "Where the hidden state begins anew: at each line, or at every N characters, as windowed "
+        "transformers are scored; auto: as the model was trained.",
     )
     streams: int | None = setting(
         None,
@@ -349,11 +371,18 @@ class EvaluationConfig(Config):
     )
     dynamic_segment: int = setting(20, "Characters between updates of dynamic evaluation.", at_least=1)
 
+    def __post_init__(self) -> None:
+        """Checks the fields; a ``reset`` that is a whole number, as from Python, becomes text."""
+        if isinstance(self.reset, numbers.Integral) and not isinstance(self.reset, bool):
+            object.__setattr__(self, "reset", str(int(self.reset)))
+        super().__post_init__()
+        if self.reset not in RESETS and not self.window:
+            raise ConfigError(f"--reset {self.reset}: must be {', '.join(RESETS)} or a whole number from 1")
 
-def from_mapping(config: type[Any], values: dict[str, Any]) -> Any:
-    """A config from a file's JSON object; keys of later versions are passed over."""
-    known = {field.name for field in dataclasses.fields(config)}
-    return config(**{key: value for key, value in values.items() if key in known})
+    @property
+    def window(self) -> int | None:
+        """After how many characters the state begins anew; None where it does not depend on their number."""
+        return int(self.reset) if re.fullmatch("[0-9]{1,18}", self.reset) else None
 
 
 def draw_seed(entropy: Callable[[int], bytes]) -> int:

@@ -28,6 +28,10 @@ class ConfigError(CharrnnError):
     status = 2
 
 
+class ArgumentError(ConfigError, TypeError):
+    """An argument of a Python call has the wrong type; the message names it."""
+
+
 class CorpusError(CharrnnError):
     """A text cannot be found, read or decoded, or is too small to learn from."""
 

@@ -1,4 +1,4 @@
-"""How a setting is declared, with its range, and how the fields of a config are held to what they declare."""
+"""How a setting is declared and shown, and how the fields of a config are held to what they declare."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import math
 import numbers
 import types
+from collections.abc import Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from charrnn.errors import ConfigError
@@ -48,17 +49,24 @@ class Rule:
     at_most: float | None = None
     expected: str = ""
 
-    def admits(self, value: Any) -> bool:
-        """Whether a value is of the type, among the choices and in the range; no NaN and no infinity is."""
+    def fits(self, value: Any) -> bool:
+        """Whether a value is of the type, whatever its range."""
         if value is None:
             return self.optional
         if self.type is tuple:
             return isinstance(value, tuple | list) and all(isinstance(item, str) for item in value)
-        if self.type not in KINDS:
-            return isinstance(value, self.type) and (not self.choices or value in self.choices)
         # NumPy's numbers are of these kinds, too.
-        if isinstance(value, bool) or not isinstance(value, KINDS[self.type]):
-            return False
+        is_number = self.type in KINDS
+        return isinstance(value, KINDS.get(self.type, self.type)) and not (
+            is_number and isinstance(value, bool)
+        )
+
+    def admits(self, value: Any) -> bool:
+        """Whether a value is of the type, among the choices and in the range; no NaN and no infinity is."""
+        if value is None or not self.fits(value):
+            return value is None and self.optional
+        if self.type not in KINDS:
+            return not self.choices or value in self.choices
         return (
             -math.inf < value < math.inf
             and (self.at_least is None or value >= self.at_least)
@@ -152,3 +160,31 @@ class Config:
             plain = (int, float) if rule.type is float else rule.type
             if value is not None and not isinstance(value, plain):
                 object.__setattr__(self, name, rule.type(value))
+
+
+def from_mapping(config: type[Any], values: dict[str, Any]) -> Any:
+    """A config from a file's JSON object; keys of later versions are passed over."""
+    known = {field.name for field in dataclasses.fields(config)}
+    return config(**{key: value for key, value in values.items() if key in known})
+
+
+def parse_bias(bias: Sequence[str]) -> list[tuple[str, float]]:
+    """The texts and values of ``TEXT=VALUE``; the text may itself contain "=".
+
+    >>> parse_bias(["aeiou=-1.5", "===2"])
+    [('aeiou', -1.5), ('==', 2.0)]
+
+    Raises:
+        ConfigError: one has no text, or no finite number after the last "=".
+    """
+    found = []
+    for item in bias:
+        text, _, number = item.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        if not text or not math.isfinite(value):
+            raise ConfigError(f"--bias {item!a}: must be characters, =, and a finite number, such as e=-2")
+        found.append((text, value))
+    return found

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from charrnn.api import Model, load
@@ -55,6 +56,10 @@ MODES: list[dict[str, Any]] = [
     {"lines": 3, "novel": True, "against": ["other.txt"]},
     {"novel": True, "distinct": True, "num_samples": 2},
     {"novel_span": 4},
+    {"no_repeat": 6, "temperature": 0.0, "length": 12},
+    {"until": ["b\n", "c"], "num_samples": 2},
+    {"bias": ["ab=-1.5", "c=0.5"]},
+    {"bias": ["a=-2"], "top_k": 2, "repetition_penalty": 1.3},
 ]
 
 
@@ -77,7 +82,7 @@ def test_python_and_the_command_line_agree(
     """For every mode the same settings write the same text, and the same objects, as from a shell."""
     (tmp_path / "other.txt").write_text("ab\nabc\naba\n")
     monkeypatch.chdir(tmp_path)
-    settings = settings | {"length": 40, "seed": 3}
+    settings = {"length": 40} | settings | {"seed": 3}
     arguments = ("sample", "-m", named, "-p", "ab", "--no-display-prompt", "-q", *flags(settings))
     model = load(named)
     shell = charrnn(*arguments)
@@ -89,9 +94,14 @@ def test_python_and_the_command_line_agree(
     for sample in model.samples("ab", logprobs=2, **settings):
         assert sample.logprobs is not None
         assert len(sample.logprobs) == len(sample.text)
-        logprobs = [dataclasses.asdict(one) for one in sample.logprobs]
-        for one in logprobs:
-            one["top"] = [{"text": text, "logprob": logprob} for text, logprob in one["top"]]
+        logprobs = [
+            {
+                "text": one.text,
+                "logprob": one.logprob,
+                "top": [{"text": text, "logprob": logprob} for text, logprob in one.top],
+            }
+            for one in sample.logprobs
+        ]
         known = {"text": sample.text, "finish_reason": sample.finish_reason, "seed": sample.seed}
         found.append(known | {"logprobs": logprobs})
     assert found == [json.loads(line) for line in shell.out.splitlines()]
@@ -180,3 +190,77 @@ def test_score_is_the_evaluations() -> None:
     found = Model(random_model()).score("Hello, world")
     assert found.shape == (12,)
     assert (found < 0).all()
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    """Settings may be NumPy's integers and floats, and are then what Python's are."""
+    model = Model(random_model())
+    plain: dict[str, Any] = {"length": 20, "top_k": 5, "seed": 3, "no_repeat": 9, "num_samples": 2}
+    numpy = {name: np.int64(value) for name, value in plain.items()} | {"temperature": np.float32(0.5)}
+    assert model.sample("a", **numpy) == model.sample("a", **plain, temperature=0.5)
+    assert model.sample(bias={"e": np.float32(-2.0)}, seed=1) == model.sample(bias="e=-2", seed=1)
+
+
+WRONG_TYPES: list[tuple[str, str]] = [
+    ("prompt", "model.sample(b'a')"),
+    ("prompt", "model.sample(None)"),
+    ("prompt", "model.generate(5)"),
+    ("prompt", "model.samples(b'')"),
+    ("text", "model.score(None)"),
+    ("text", "model.score(b'a')"),
+    ("top_k", "model.sample(top_k=1.5)"),
+    ("length", "model.sample(length='9')"),
+    ("temperature", "model.sample(temperature=None)"),
+    ("seed", "model.sample(seed=True)"),
+    ("novel", "model.sample(novel=1)"),
+    ("stop", "model.sample(stop=b'a')"),
+    ("until", "model.sample(until=[b'a'])"),
+    ("stop", "model.sample(stop=None)"),
+    ("bias", "model.sample(bias={'e': 'x'})"),
+    ("ban", "model.sample(ban=None)"),
+    ("against", "model.sample(novel=True, against=5)"),
+    ("against_text", "model.sample(novel=True, against_text=b'a')"),
+    ("skip_unknown", "model.sample(skip_unknown='no')"),
+    ("path", "charrnn.load(None)"),
+    ("path", "charrnn.load(b'x')"),
+]
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+def test_wrong_types_are_type_errors_that_name_the_argument(tmp_path: Path, *, optimized: bool) -> None:
+    """An argument of a wrong type is a TypeError that begins with its name, with -O as well."""
+    save_model(tmp_path / "model.safetensors", random_model())
+    code = f"""if True:
+        import charrnn
+        model = charrnn.load({str(tmp_path / "model.safetensors")!r})
+        for name, call in {WRONG_TYPES!r}:
+            try:
+                eval(call)
+            except TypeError as error:
+                if not str(error).startswith(name + ": must be "):
+                    print(call, error)
+            except Exception as error:
+                print(call, repr(error))
+            else:
+                print(call, "passes")
+    """
+    options = ["-O"] if optimized else []
+    done = subprocess.run([sys.executable, *options, "-c", code], capture_output=True, check=False)
+    assert (done.stdout.decode(), done.stderr.decode()) == ("", "")
+
+
+def test_a_text_may_hold_half_a_surrogate_pair() -> None:
+    """A str that no file holds is scored as an unknown character, or refused where there are only bytes."""
+    assert Model(random_model()).score("a\ud800").shape == (2,)
+    with pytest.raises(ConfigError, match=r"^text: U\+D800"):
+        Model(random_model(vocabulary=None)).score("a\ud800")
+
+
+def test_samples_hold_their_exact_bytes() -> None:
+    """A sample's ``bytes`` are its text as UTF-8, or of a byte model the bytes that it wrote."""
+    (sample,) = Model(random_model(vocabulary="aéb")).samples(length=30, seed=1)
+    assert sample.bytes.decode() == sample.text
+    (sample,) = Model(random_model(vocabulary=None)).samples(length=30, seed=1, logprobs=2)
+    assert sample.bytes == bytes(sample.ids)
+    assert sample.logprobs is not None
+    assert b"".join(one.bytes for one in sample.logprobs) == sample.bytes

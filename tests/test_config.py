@@ -21,10 +21,9 @@ from charrnn.config import (
     SamplingConfig,
     TrainingConfig,
     draw_seed,
-    from_mapping,
 )
 from charrnn.errors import CharrnnError, ConfigError
-from charrnn.settings import default_of, flag_of, help_of, rules, shown_default
+from charrnn.settings import default_of, flag_of, from_mapping, help_of, rules, shown_default
 
 CONFIGS: list[type[Any]] = [CorpusConfig, ModelConfig, TrainingConfig, SamplingConfig, EvaluationConfig]
 FIELDS = [(config, name) for config in CONFIGS for name in rules(config)]
@@ -299,3 +298,12 @@ def test_configs_cannot_be_changed() -> None:
 def test_errors_have_the_statuses_of_the_shell() -> None:
     """What cannot mean anything exits with 2, everything else that a user can cause with 1."""
     assert (ConfigError.status, CharrnnError.status) == (2, 1)
+
+
+@pytest.mark.parametrize("reset", ["0", "-1", "1.5", "line", "", "9" * 30, True, 1.5])
+def test_a_reset_is_a_word_or_a_whole_number(reset: Any) -> None:
+    """``reset`` is auto, none, lines or a whole number from 1; anything else is refused by its flag."""
+    with pytest.raises(ConfigError, match=r"^--reset"):
+        EvaluationConfig(reset=reset)
+    assert EvaluationConfig(reset="256").window == 256
+    assert EvaluationConfig(reset="lines").window is None

@@ -140,3 +140,10 @@ def test_links_to_files_lead_somewhere() -> None:
         path = README.parent / page
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_lines_are_ranked_one_by_one() -> None:
+    """Wherever the README scores line by line, no line's figure depends on the order of the lines."""
+    commands = [line for line in TEXT.splitlines() if "--per-line" in line and line.startswith("$")]
+    assert commands
+    assert [line for line in commands if "--reset lines" not in line] == []

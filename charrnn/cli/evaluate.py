@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.options import config_option, model_option, quiet_option
-from charrnn.config import CorpusConfig, EvaluationConfig, from_mapping
+from charrnn.config import CorpusConfig, EvaluationConfig
 from charrnn.errors import RunError
-from charrnn.settings import rules
+from charrnn.settings import from_mapping, rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     "--train", metavar="FILE",
     help="Training text of the n-grams and of --dynamic.  [default: the model's training split]",
 )  # fmt: skip
-@config_option(EvaluationConfig, "reset")
+@config_option(EvaluationConfig, "reset", metavar="[auto|none|lines|N]")
 @config_option(EvaluationConfig, "precision")
 @config_option(EvaluationConfig, "streams")
 @config_option(EvaluationConfig, "device")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,21 +21,59 @@ def terminal_lines(found: Surprise, *, color: bool, width: int | None = None) ->
     from rich.text import Text as Line
 
     line, digits = Line(), ""
-    for character, bits, known in zip(found.characters, found.bits, found.known, strict=True):
-        if width and line.cell_len >= width:
+    for cluster in clusters(found):
+        if width and digits and len(digits) + cluster.width > width:
             yield from (line,) if color else (line, Line(digits))
             line, digits = Line(), ""
-        # Control characters would act on the terminal, and some others have no width: show code points.
-        cell = " " if character == "\n" else character if character.isprintable() else shown(character)
-        style = f"{INK[shade(bits)]} on {SHADES[shade(bits)]}" if known else f"#ffffff on {UNKNOWN}"
-        before = line.cell_len
-        line.append(cell, style if color else "")
-        digits += (str(min(9, round(float(bits)))) if known else "?").ljust(line.cell_len - before)
-        if character == "\n":
+        bits = cluster.bits
+        style = f"{INK[shade(bits)]} on {SHADES[shade(bits)]}" if cluster.known else f"#ffffff on {UNKNOWN}"
+        line.append(cluster.shown, style if color else "")
+        digits += (str(min(9, round(bits))) if cluster.known else "?").ljust(cluster.width)
+        if cluster.ends_line:
             yield from (line,) if color else (line, Line(digits))
             line, digits = Line(), ""
     if digits:
         yield from (line,) if color else (line, Line(digits))
+
+
+@dataclasses.dataclass
+class Cluster:
+    """What shares cells in a terminal: a character, with the marks that stand on it.
+
+    Attributes:
+        shown: how it is printed.
+        width: in cells, at least 1.
+        bits: of all its characters.
+        known: whether the vocabulary has all of them.
+        ends_line: whether it is a newline.
+    """
+
+    shown: str
+    width: int
+    bits: float
+    known: bool
+    ends_line: bool = False
+
+
+def clusters(found: Surprise) -> Iterator[Cluster]:
+    """The text in clusters. A mark that has no character to stand on is shown as its code point."""
+    from rich.cells import cell_len
+
+    last: Cluster | None = None
+    for character, bits, known in zip(found.characters, found.bits.tolist(), found.known, strict=True):
+        # Control characters would act on the terminal, and some others have no width: show code points.
+        cell = " " if character == "\n" else character if character.isprintable() else shown(character)
+        if last is not None:
+            width = cell_len(last.shown + cell)
+            if not last.ends_line and (cell_len(cell) == 0 or width == last.width):
+                last = Cluster(last.shown + cell, width, last.bits + bits, last.known and bool(known))
+                continue
+            yield last
+        if cell_len(cell) == 0:
+            cell = f"U+{ord(character):04X}"
+        last = Cluster(cell, cell_len(cell), bits, bool(known), character == "\n")
+    if last is not None:
+        yield last
 
 
 def terminal_legend(*, color: bool) -> Any:
@@ -42,7 +81,9 @@ def terminal_legend(*, color: bool) -> Any:
     from rich.text import Text as Line
 
     if not color:
-        return Line("below each character: its bits, 9 for more, ? where the vocabulary lacks it")
+        return Line(
+            "below each character: its bits and its marks', 9 for more, ? where the vocabulary lacks it"
+        )
     line = Line("bits  ")
     for index, background in enumerate(SHADES):
         line.append(f" {range_of(index)} ", f"{INK[index]} on {background}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from charrnn.cli.output import byte_writer, note, show_controls
-from charrnn.errors import CorpusError, UnknownCharacterError
-from charrnn.sampling.sampler import forbid, log_probabilities
+from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError
+from charrnn.sampling.sampler import Floats, add_bias, finite, forbid, log_probabilities
 from charrnn.sampling.session import SamplingSession
 
 CONTINUATIONS = 5
@@ -17,7 +17,7 @@ LONGEST_CONTINUATION = 40  # characters; most end earlier, with a word
 
 HELP = (
     "type a beginning or what comes next; a number takes that continuation, an empty line the first; "
-    ":u undoes, :e TEXT starts over with TEXT, :n ends the line; end of file ends"
+    ":u undoes, :e TEXT starts over with TEXT, :n ends the line, :: begins with a colon; end of file ends"
 )
 
 
@@ -29,7 +29,7 @@ def continuations(session: SamplingSession, text: str, count: int = CONTINUATION
         probability of all its characters.
     """
     stream, last = session.read(session.prompt(text))
-    logs = log_probabilities(forbid(stream.step(last), session.forbidden))
+    logs = _log_probabilities(session, stream.step(last))
     state, found = stream.save(), []
     for first in (-logs).argsort(kind="stable")[:count].tolist():
         stream.restore(state)
@@ -37,12 +37,23 @@ def continuations(session: SamplingSession, text: str, count: int = CONTINUATION
         while len(written) < LONGEST_CONTINUATION and not (
             len(written) > 1 and session.tokenizer.symbols([id]) in " \n"
         ):
-            after = log_probabilities(forbid(stream.step(id), session.forbidden))
+            after = _log_probabilities(session, stream.step(id))
             id = int(after.argmax())
             written.append(id)
             score += float(after[id])
         found.append((session.tokenizer.decode(written), score))
     return found
+
+
+def _log_probabilities(session: SamplingSession, logits: Floats) -> Floats:
+    """Those of the model with ``bias`` and ``ban`` applied."""
+    logits = add_bias(finite(logits), list(session.bias), list(session.bias.values()))
+    return log_probabilities(forbid(logits, session.forbidden))
+
+
+def as_bytes(text: str) -> bytes:
+    """A text as UTF-8, with the bytes that Python could not decode."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def converse(session: SamplingSession, text: str) -> None:
@@ -61,13 +72,13 @@ def converse(session: SamplingSession, text: str) -> None:
             try:
                 added = answer(turn, text, options)
                 session.prompt(added)
-            except UnknownCharacterError as error:
+            except (ConfigError, UnknownCharacterError) as error:
                 note(str(error))
                 continue
             former.append(text)
             text = added
         options = show(session, text)
-    write(text.encode("utf-8", "surrogateescape"))
+    write(as_bytes(text))
 
 
 def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
@@ -75,11 +86,23 @@ def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
 
     >>> answer("2", "The ", [("cat ", -1.0), ("dog ", -2.0)]), answer("mouse", "The ", [])
     ('The dog ', 'The mouse')
+    >>> answer(":e A", "The ", []), answer("::)", "Well ", [])
+    ('A', 'Well :)')
+
+    Raises:
+        ConfigError: the turn begins with a colon, and is no command.
     """
     if turn == ":n":
         return text + "\n"
-    if turn.startswith(":e"):
-        return turn[2:].removeprefix(" ")
+    if turn == ":e" or turn.startswith(":e "):
+        return turn[3:]
+    if turn.startswith("::"):
+        return text + turn[1:]
+    if turn.startswith(":"):
+        raise ConfigError(
+            f"{show_controls(as_bytes(turn[:40])).decode()}: no such command; "
+            "there are :u, :e TEXT and :n; write :: to begin a text with a colon"
+        )
     number = int(turn) if turn.isdecimal() else 1 if not turn else 0
     if 1 <= number <= len(options):
         return text + options[number - 1][0]
@@ -89,7 +112,7 @@ def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
 def show(session: SamplingSession, text: str) -> list[tuple[str, float]]:
     """Prints the end of the text and what may follow; returns that."""
     options = continuations(session, text)
-    note("\n" + show_controls(text[-500:].encode("utf-8", "surrogateescape")).decode())
+    note("\n" + show_controls(as_bytes(text[-500:])).decode())
     for number, (continuation, score) in enumerate(options, 1):
         note(f"  {number}  {continuation!r}  ({score:.2f})")
     return options

@@ -103,6 +103,11 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         _complain(f"charrnn: {_describe(error)}")
         return 1
+    except ImportError as error:
+        if not _out_of_memory(error):
+            raise
+        _complain("charrnn: not enough memory to load NumPy or torch; raise the limit (ulimit -v)")
+        return 1
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise
@@ -110,10 +115,12 @@ def run(arguments: list[str]) -> int:
         return 1
 
 
-def _out_of_memory(error: Exception) -> bool:
+def _out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: torch's errors are recognized by name or message, without importing it."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "allocate memory" in str(error)
+    # "failed to map segment from shared object": what the loader says of a library
+    told = any(words in str(error) for words in ("allocate memory", "failed to map segment"))
+    return named or told or (error.__cause__ is not None and _out_of_memory(error.__cause__))
 
 
 def _describe(error: OSError) -> str:

@@ -10,23 +10,32 @@ from pathlib import Path
 from charrnn.errors import ConfigError, CorpusError
 
 
-def read_prompt(text: str | None, file: str | None) -> str:
+def read_prompt(
+    text: str | None, file: str | None, *, encoding: str = "utf-8", any_bytes: bool = False
+) -> str:
     """The prompt, unchanged, including a final newline; "" if none is given.
+
+    Args:
+        text: of the command line, or "-" for stdin.
+        file: to read, or "-" for stdin.
+        encoding: of the file and of stdin.
+        any_bytes: for byte models: read any bytes, those that are not UTF-8 as Python's surrogate escapes.
 
     Raises:
         ConfigError: both a text and a file are given.
-        CorpusError: the file cannot be read, or is not UTF-8.
+        CorpusError: the file cannot be read, or cannot be decoded.
     """
     if text is not None and file is not None:
         raise ConfigError("--prompt and --file are two prompts; give one")
     name = file if file is not None else text
     if name is None:
         return ""
-    if name != "-":
-        return name if file is None else _decode(_read_file(name), name)
-    if sys.stdin is None:
+    if name != "-" and file is None:
+        return name
+    if name == "-" and sys.stdin is None:
         raise CorpusError("-: stdin is closed; name a file")
-    return _decode(sys.stdin.buffer.read(), "stdin")
+    data, shown = (_read_file(name), name) if name != "-" else (sys.stdin.buffer.read(), "stdin")
+    return data.decode("utf-8", "surrogateescape") if any_bytes else _decode(data, shown, encoding)
 
 
 def as_typed(argument: str) -> str:
@@ -47,21 +56,33 @@ def unescape(text: str) -> str:
     >>> unescape(r"one\ntwo\\n")
     'one\ntwo\\n'
 
+    Two \uHHHH that are a surrogate pair are one character, as in JSON:
+
+    >>> unescape(r"\ud83d\udd14")
+    '🔔'
+
     Raises:
-        ConfigError: a backslash is followed by anything else.
+        ConfigError: a backslash is followed by anything else, or half of a surrogate pair stands alone.
     """
 
     def replace(match: re.Match[str]) -> str:
-        digits = match[1] or match[2]
+        if match[1]:
+            pair = bytes.fromhex(match[1] + match[2])
+            return pair.decode("utf-16-be")
+        digits = match[3] or match[4]
+        if digits and 0xD800 <= int(digits, 16) < 0xE000:
+            raise ConfigError(f"--escape: {match[0]} is half of a surrogate pair, no character; leave it out")
         if digits:
             return chr(int(digits, 16))
         if match[0][1:] not in ESCAPES:
             raise ConfigError(f"--escape: {match[0]} is not an escape; write \\\\ for a backslash")
         return ESCAPES[match[0][1:]]
 
-    return re.sub(r"(?s)\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|.?)", replace, text)
+    return re.sub(ESCAPE, replace, text)
 
 
+HEX = "[0-9a-fA-F]"
+ESCAPE = rf"(?s)\\u([dD][89abAB]{HEX}{{2}})\\u([dD][c-fC-F]{HEX}{{2}})|\\(?:x({HEX}{{2}})|u({HEX}{{4}})|.?)"
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "\\": "\\"}
 
 
@@ -72,11 +93,14 @@ def _read_file(name: str) -> bytes:
         raise CorpusError(f"{name}: {error.strerror}") from None
 
 
-def _decode(data: bytes, name: str) -> str:
+def _decode(data: bytes, name: str, encoding: str) -> str:
+    shown = "UTF-8" if encoding == "utf-8" else encoding
     try:
-        return data.decode("utf-8")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{name}: byte 0x{data[error.start]:02x} at offset {error.start} is not UTF-8; "
-            "convert it first, as with iconv"
+            f"{name}: byte 0x{data[error.start]:02x} at offset {error.start} is not {shown}, "
+            "the encoding of the model's corpus; convert it first, as with iconv"
         ) from None
+    except UnicodeError as error:  # of UTF-16, without a byte
+        raise CorpusError(f"{name}: not {shown}: {error}; convert it first, as with iconv") from None

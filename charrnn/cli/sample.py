@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import config_option, model_option, quiet_option
-from charrnn.config import SamplingConfig
+from charrnn.cli.options import config_option, given, model_option, quiet_option
+from charrnn.config import CorpusConfig, SamplingConfig
 
 if TYPE_CHECKING:
     from charrnn.sampling.session import Prompt, SamplingSession
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @click.command()
 @model_option
 @click.option("-p", "--prompt", help="Continue this text; - reads it from stdin.")
-@click.option("-f", "--file", "prompt_file", help="Continue this file's text; - is stdin.")
-@click.option("--escape", is_flag=True, help="Read \\n, \\t, \\e ... in -p, --stop, --ban and --separator.")
+@click.option("-f", "--file", "prompt_file", help="Continue this file's text, or bytes; - is stdin.")
+@click.option("--escape", is_flag=True, help="Read \\n, \\t, \\e ... in every option that is a text.")
 @click.option("--skip-unknown", is_flag=True, help="Leave out of the prompt what is not in the vocabulary.")
 @config_option(SamplingConfig, "length", "-n", "--length")
 @config_option(SamplingConfig, "temperature", "--temperature", "--temp")
@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 @config_option(SamplingConfig, "min_p")
 @config_option(SamplingConfig, "repetition_penalty")
 @config_option(SamplingConfig, "repetition_window")
+@config_option(SamplingConfig, "no_repeat")
 @config_option(SamplingConfig, "ban", "--ban")
+@config_option(SamplingConfig, "bias", metavar="TEXT=VALUE")
 @config_option(SamplingConfig, "best_of")
 @config_option(SamplingConfig, "seed", "-s", "--seed")
 @config_option(SamplingConfig, "stop")
+@config_option(SamplingConfig, "until")
 @config_option(SamplingConfig, "num_samples")
 @config_option(SamplingConfig, "separator")
 @config_option(SamplingConfig, "lines")
@@ -76,9 +79,12 @@ def sample(
     prompt, config = read_arguments(prompt, settings, escape=escape)
     check(config, copied=copied, as_json=as_json, interactive=interactive)
 
+    import numpy as np
+
     from charrnn.cli.model import model_path
-    from charrnn.cli.output import stdout_descriptor, wants_color
+    from charrnn.cli.output import note, stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
+    from charrnn.cli.remarks import remarks
     from charrnn.cli.writing import TextDisplay
     from charrnn.model.file import load_model
     from charrnn.sampling.novelty import training_text
@@ -86,13 +92,20 @@ def sample(
 
     terminal = os.isatty(stdout_descriptor())
     path = model_path(model, quiet=quiet)
-    text = read_prompt(prompt, prompt_file)
     loaded = load_model(path)
+    encoding = CorpusConfig(encoding=loaded.corpus.get("encoding", "utf-8")).encoding
+    is_bytes = loaded.tokenizer.kind == "byte"
+    text = read_prompt(prompt, prompt_file, encoding=encoding, any_bytes=is_bytes)
     source = training_text(loaded, against) if copied else None
+    context = click.get_current_context()
+    # Extreme weights overflow; the sampler sees to it that what is drawn stays well defined.
+    context.with_resource(np.errstate(all="ignore"))
     session = SamplingSession(loaded, config, against=against, source=source)
     del loaded  # the weights as they were read; the engine has its own layout of them
     start = session.prompt(text, skip_unknown=skip_unknown)
     report(session, start, skipped=skip_unknown, quiet=quiet)
+    for line in remarks(session, given(context)):
+        note(line, quiet=quiet)
     if interactive:
         from charrnn.cli.interactive import converse
 
@@ -116,7 +129,7 @@ def read_arguments(
     from charrnn.cli.prompt import as_typed, unescape
 
     read = (lambda argument: unescape(as_typed(argument))) if escape else as_typed
-    settings["stop"] = tuple(read(stop) for stop in settings["stop"])
+    settings |= {name: tuple(map(read, settings[name])) for name in ("stop", "until", "bias")}
     settings |= {name: read(settings[name]) for name in ("ban", "separator")}
     return prompt and read(prompt), SamplingConfig(**settings)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
@@ -90,15 +91,28 @@ class TextDisplay:
 
 
 def json_line(sample: Sample, prompt: str) -> bytes:
-    """One text as a line of JSON, after its prompt if that is shown."""
-    found: dict[str, Any] = {"prompt": prompt} if prompt else {}
-    found |= {"text": sample.text, "finish_reason": sample.finish_reason, "seed": sample.seed}
+    """One text as a line of JSON, after its prompt if that is shown.
+
+    Where a text is not all of what a byte model wrote, since that is not UTF-8, ``bytes`` is beside it, in
+    base64; and ``prompt_bytes`` beside such a prompt.
+    """
+    found: dict[str, Any] = {}
+    if prompt:
+        data = prompt.encode("utf-8", "surrogateescape")
+        shown = data.decode("utf-8", "replace")
+        found = {"prompt": shown} | exact_bytes(shown, data, "prompt_bytes")
+    found |= {"text": sample.text} | exact_bytes(sample.text, sample.bytes)
+    found |= {"finish_reason": sample.finish_reason, "seed": sample.seed}
     if sample.logprobs is not None:
         found["logprobs"] = [
             {
                 "text": one.text,
+                **exact_bytes(one.text, one.bytes),
                 "logprob": one.logprob,
-                "top": [{"text": text, "logprob": logprob} for text, logprob in one.top],
+                "top": [
+                    {"text": text, **exact_bytes(text, data), "logprob": logprob}
+                    for (text, logprob), data in zip(one.top, one.top_bytes, strict=True)
+                ],
             }
             for one in sample.logprobs
         ]
@@ -106,3 +120,14 @@ def json_line(sample: Sample, prompt: str) -> bytes:
         return (json.dumps(found, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:  # a lone surrogate is not valid UTF-8, but JSON can escape it
         return (json.dumps(found) + "\n").encode()
+
+
+def exact_bytes(text: str, data: bytes, name: str = "bytes") -> dict[str, str]:
+    """A field with the data in base64, if the text is not the whole of it; else none.
+
+    >>> exact_bytes("aé", b"a\xc3\xa9"), exact_bytes("a\ufffd", b"a\xe9")
+    ({}, {'bytes': 'Yek='})
+    """
+    if text.encode("utf-8", "surrogatepass") == data:
+        return {}
+    return {name: base64.b64encode(data).decode()}

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
-from charrnn.evaluation.evaluator import resets
+from charrnn.evaluation.evaluator import section_ends
 from charrnn.evaluation.measure import Score
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, build_model, detach
@@ -82,13 +82,13 @@ class DynamicEvaluator:
         size = self._config.dynamic_segment
         warm = 4 * size  # symbols that are read before each segment, for its state
         places = np.unique(np.linspace(0, max(0, len(train.ids) - size - warm), SEGMENTS).astype(np.int64))
-        ends, start = self._line_ends(train), train.tokenizer.start
+        ends = self._ends(train)
         for first in places.tolist():
             place, begin = first, first + warm
             if begin >= len(train.ids):  # the text's beginning is the only segment
                 place = begin = 0
             passed = ends[: np.searchsorted(ends, begin, side="right")][-1:]  # which the state begins after
-            reader = Reader(network, train.ids, ends, start, max(place, *passed.tolist(), 0))
+            reader = self._reader(network, train, ends, max(place, *passed.tolist(), 0))
             with torch.no_grad():
                 reader.read(begin - reader.place)
             loss, count = reader.read(size)
@@ -102,7 +102,7 @@ class DynamicEvaluator:
         network = build_model(self._model.config, self._model.weights)
         parameters = list(network.parameters())
         trained = [parameter.detach().clone() for parameter in parameters]
-        reader = Reader(network, text.ids, self._line_ends(text), text.tokenizer.start)
+        reader = self._reader(network, text, self._ends(text))
         nats = float(unknown_nats(text.unknown, text.tokenizer).sum())
         while reader.place < len(text.ids):
             loss, count = reader.read(self._config.dynamic_segment)
@@ -112,11 +112,14 @@ class DynamicEvaluator:
             self._on_piece(count)
         return Score(text.characters, text.bytes, len(text.unknown), nats)
 
-    def _line_ends(self, text: ScoredText) -> Places:
+    def _ends(self, text: ScoredText) -> Places:
         """The positions in a text's ids at which the state begins anew, ascending, each once."""
-        if resets(self._model, self._config):
-            return np.unique(text.place(text.line_ends))
-        return np.empty(0, np.int64)
+        ends = section_ends(self._model, self._config, text)
+        return np.empty(0, np.int64) if ends is None else np.unique(ends)
+
+    def _reader(self, network: CharRNN, text: ScoredText, ends: Places, place: int = 0) -> Reader:
+        start = text.tokenizer.start
+        return Reader(network, text.ids, ends, start, place, at_lines=not self._config.window)
 
     @torch.no_grad()
     def _update(
@@ -135,21 +138,25 @@ def _column(ids: NDArray[Any]) -> Tensor:
 
 
 class Reader:
-    """A network that reads a text from left to right, its state carried, and zeroed where a line begins.
+    """A network that reads a text, its state carried on, and zeroed where a line or a window begins.
 
     Args:
         network: the model; its weights may change between two calls of ``read``.
         ids: (time,) the text.
-        ends: (lines,) the positions at which the state begins anew, ascending, each once.
-        start: the id that is read before the text, and before each line.
+        ends: (sections,) the positions at which the state begins anew, ascending, each once.
+        start: the id that is read before the text.
         place: where to begin.
+        at_lines: whether ``start`` is read where the state begins anew, or the symbol before.
 
     Attributes:
         place: the position of the next symbol.
     """
 
-    def __init__(self, network: CharRNN, ids: Ids, ends: Places, start: int, place: int = 0) -> None:
+    def __init__(
+        self, network: CharRNN, ids: Ids, ends: Places, start: int, place: int = 0, *, at_lines: bool = True
+    ) -> None:
         self._network, self._ids, self._ends, self._start = network, ids, ends, start
+        self._at_lines = at_lines
         self.place, self._previous = place, start
         self._state: State | None = None
 
@@ -172,5 +179,7 @@ class Reader:
         self._state, self._previous, self.place = detach(state), int(targets[-1]), end
         found = np.searchsorted(self._ends, end)
         if found < len(self._ends) and self._ends[found] == end:
-            self._state, self._previous = None, self._start
+            self._state = None
+            if self._at_lines:
+                self._previous = self._start
         return functional.cross_entropy(logits.flatten(0, 1), _column(targets).flatten(), reduction="sum")

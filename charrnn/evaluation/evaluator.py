@@ -72,7 +72,7 @@ class Evaluator:
 
     def pieces(self, text: ScoredText) -> Iterator[Piece]:
         """The natural-log probabilities of the text's ids, piece by piece, in any order."""
-        ends = text.place(text.line_ends) if resets(self.model, self.config) else None
+        ends = section_ends(self.model, self.config, text)
         numpy = self._uses_numpy(len(text.ids))
         began = time.perf_counter()
         for piece in self._by_numpy(text, ends) if numpy else self._by_torch(text, ends):
@@ -98,6 +98,8 @@ class Evaluator:
             for place, found in read_scores(self._engine, text.ids[begin:end], start):
                 yield begin + place, found
             begin = end
+            if self.config.window and end:
+                start = int(text.ids[end - 1])
 
     def _by_torch(self, text: ScoredText, ends: Places | None) -> Iterator[Piece]:
         from charrnn.evaluation.torch_scorer import line_pieces, score_pieces, streams_for
@@ -110,10 +112,10 @@ class Evaluator:
             network = build_model(self.model.config, self.model.weights).to(machine.device)
             self._torch = network, machine
         network, machine = self._torch
-        start = text.tokenizer.start
+        start, windows = text.tokenizer.start, self.config.window is not None
         if ends is not None:
-            self.used = f"torch {machine.precision} lines"
-            yield from line_pieces(network, text.ids, ends, start, machine)
+            self.used = f"torch {machine.precision} {'windows' if windows else 'lines'}"
+            yield from line_pieces(network, text.ids, ends, start, machine, keep_input=windows)
             return
         streams = streams_for(len(text.ids), self.config.streams)
         self.used = f"torch {machine.precision} x{streams}"
@@ -123,6 +125,19 @@ class Evaluator:
 def resets(model: ModelFile, config: EvaluationConfig) -> bool:
     """Whether the state is reset at each line: if requested, or if the model was trained with ``--lines``."""
     return config.reset == "lines" or (config.reset == "auto" and bool(model.corpus.get("lines")))
+
+
+def section_ends(model: ModelFile, config: EvaluationConfig, text: ScoredText) -> Places | None:
+    """The position in the text's ids after each section (sections,); None if the state is never reset.
+
+    Sections are lines, or windows of ``config.window`` characters. The model reads the start symbol before
+    each line. Before a window it reads the character before it, as a transformer does that is scored on
+    windows: its first character is predicted from one character, its last from all of the window.
+    """
+    if config.window:
+        every = np.arange(config.window, text.characters, config.window, dtype=np.int64)
+        return text.place(np.append(every, text.characters))
+    return text.place(text.line_ends) if resets(model, config) else None
 
 
 def read_scores(engine: Engine, ids: Ids, start: int) -> Iterator[Piece]:

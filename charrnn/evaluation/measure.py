@@ -3,7 +3,8 @@
 A text is scored as one sequence: the state starts at zero, the model reads the tokenizer's start symbol
 (the newline if the vocabulary has one), and the state is carried from the first character to the last. So
 every character is scored, the first one given the start symbol alone. With ``reset="lines"``, and for
-models trained with ``--lines``, each line is such a sequence, its newline included.
+models trained with ``--lines``, each line is such a sequence, its newline included. With ``reset="256"`` the
+state begins at zero at every 256 characters, and the model reads the character before.
 
 Unknown characters, which the vocabulary lacks, count too. Identifying one among the U characters of Unicode
 that the vocabulary lacks costs ln U nats. Its occurrence costs -ln p(unknown symbol) if there is an unknown

@@ -58,9 +58,11 @@ def surprise(model: ModelFile, text: ScoredText, config: EvaluationConfig | None
     known = np.ones(count, np.bool_)
     known[unknown] = False
     read = np.arange(count) if text.complete else np.flatnonzero(known)  # (symbols,) positions with an id
-    reset = resets(model, config or EvaluationConfig())
-    starts = {0, *(text.newlines + 1).tolist()} if reset else {0}
-    found, top_ids, top = _read(Engine(model), text, read, starts)
+    config = config or EvaluationConfig()
+    starts = {0, *(text.newlines + 1).tolist()} if resets(model, config) else {0}
+    if config.window:
+        starts = set(range(0, count, config.window))
+    found, top_ids, top = _read(Engine(model), text, read, starts, keep_input=config.window is not None)
     width = top.shape[1]
     nats = np.zeros(count)
     nats[read] = -found
@@ -109,7 +111,7 @@ def shown(character: str) -> str:
 
 
 def _read(
-    engine: Engine, text: ScoredText, places: NDArray[np.int64], starts: set[int]
+    engine: Engine, text: ScoredText, places: NDArray[np.int64], starts: set[int], *, keep_input: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float32]]:
     """Log probabilities (symbols,), best guesses and their probabilities (symbols, TOP) of the first ids.
 
@@ -118,6 +120,7 @@ def _read(
         text: whose first ids are read.
         places: (symbols,) positions of these ids in the text.
         starts: positions in the text at which the state is reset; 0 is one.
+        keep_input: whether to read the id before these positions there, instead of the start symbol.
     """
     width = min(TOP, engine.vocabulary)
     scores = np.empty(len(places))
@@ -126,7 +129,7 @@ def _read(
     targets, start = text.ids[: len(places)], text.tokenizer.start
     lines = np.searchsorted(np.array(sorted(starts)), places, side="right")  # (symbols,) numbers from 1
     resets_here = np.diff(lines, prepend=0) != 0  # (symbols,)
-    inputs = np.where(resets_here, start, shift_right(targets, start))
+    inputs = np.where(resets_here & (not keep_input), start, shift_right(targets, start))
     stream = engine.stream()
     for index, (id, target) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
         if resets_here[index]:

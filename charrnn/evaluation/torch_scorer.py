@@ -120,7 +120,13 @@ def _reset_first(state: State) -> State:
 
 @torch.inference_mode()
 def line_pieces(
-    model: CharRNN, ids: Ids, ends: NDArray[np.int64], start: int, machine: Machine
+    model: CharRNN,
+    ids: Ids,
+    ends: NDArray[np.int64],
+    start: int,
+    machine: Machine,
+    *,
+    keep_input: bool = False,
 ) -> Iterator[Piece]:
     """The natural-log probabilities of lines that are each read from a zero state, in any order.
 
@@ -130,6 +136,7 @@ def line_pieces(
         ends: (lines,) the position after each line, ascending.
         start: the id that is read before each line.
         machine: the device and arithmetic of the forward passes.
+        keep_input: read the id before each line instead of ``start``, except before the first.
     """
     begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])  # (lines,)
     lengths = ends - begins
@@ -146,7 +153,7 @@ def line_pieces(
                 state = [tuple(part[:, ended:] for part in layer) for layer in state or []] or None
             end = min(begin + CHUNK, int(lengths[lines[-1]]))
             places = begins[lines] + np.arange(begin, end)[:, None]  # (time, lines)
-            fresh = np.full(len(lines), begin == 0)
+            fresh = (begins[lines] == 0) | (not keep_input) if begin == 0 else np.zeros(len(lines), np.bool_)
             inputs, targets = _inputs_and_targets(ids, places, fresh, start)
             found, state = _forward(model, inputs, targets, state, machine)  # (lines, time)
             for row, line in enumerate(lines):

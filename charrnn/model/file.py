@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
-from charrnn.config import ModelConfig, from_mapping
+from charrnn.config import ModelConfig
 from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import write_atomically
+from charrnn.settings import from_mapping
 from charrnn.text.tokenizer import Tokenizer, tokenizer_from
 
 FORMAT = 2

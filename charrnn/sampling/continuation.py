@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from charrnn.sampling.session import Prompt, SamplingSession, Stepper, TokenChoice, Watch
@@ -13,8 +14,8 @@ class Continuation:
     """What the model writes after the prompt: iterate once for its ids; then ``finish_reason`` is known.
 
     Attributes:
-        finish_reason: "length", "stop" or "novelty" (every id would have completed a run of the training
-            text).
+        finish_reason: "length", "stop", "until", "novelty" (every id would have completed a run of the
+            training text) or "repetition" (or one that the text already had).
     """
 
     def __init__(
@@ -25,9 +26,12 @@ class Continuation:
         self.finish_reason = "length"
 
     def __iter__(self) -> Iterator[int]:
-        length = self._session.config.length
-        places: Iterable[int] = itertools.count() if length < 0 else range(length)
+        length, untils = self._session.config.length, self._session.untils
+        most = 2 * length if untils else length
+        places: Iterable[int] = itertools.count() if length < 0 else range(most)
         ids = self._plainly(places) if self._stepper.plain else self._step_by_step(places)
+        if untils:
+            ids = self._to_until(ids, length)
         return self._until_stop(ids) if self._session.stops else ids
 
     def _plainly(self, places: Iterable[int]) -> Iterator[int]:
@@ -41,9 +45,22 @@ class Continuation:
         for _ in places:
             id = self._stepper.step()
             if id is None:
-                self.finish_reason = "novelty"
+                self.finish_reason = "repetition" if self._session.spans is None else "novelty"
                 return
             yield id
+
+    def _to_until(self, ids: Iterator[int], length: int) -> Iterator[int]:
+        """The ids to the first place from ``length`` on at which a text of ``until`` ends."""
+        untils = self._session.untils
+        end: deque[int] = deque(maxlen=max(map(len, untils)))
+        for count, id in enumerate(ids, 1):
+            end.append(id)
+            yield id
+            if count >= length:
+                last = list(end)
+                if any(last[-len(text) :] == text for text in untils):
+                    self.finish_reason = "until"
+                    return
 
     def _until_stop(self, ids: Iterator[int]) -> Iterator[int]:
         """The ids before the first stop; what may be the beginning of a stop is held back meanwhile."""

@@ -26,7 +26,7 @@ TOO_LONG, COPIED, REPEATED, STUCK = (
     "longer than --length",
     "in the training text",
     "written before",
-    "stuck between runs of the training text",
+    "stuck between runs that may not be written",
 )
 
 
@@ -117,8 +117,9 @@ class LineWriter:
 
     def __iter__(self) -> Iterator[Line]:
         config = self._session.config
+        guarded = config.novel_span is not None or config.no_repeat is not None
         lockstep = self._session.items and config.lines is not None and config.device == "cpu"
-        if lockstep and not self._watched and not config.novel_span and config.repetition_penalty == 1:
+        if lockstep and not self._watched and config.repetition_penalty == 1 and not guarded:
             return self._in_lockstep()
         return self._one_by_one()
 

@@ -1,17 +1,23 @@
 """Logits in, id out: small pure steps, in the order in which they are applied.
 
 Logits are (..., vocabulary); a step returns new ones in which -inf marks what may not be chosen. The order
-is that of the sentence "make the recent less likely, leave out what is banned, divide by the temperature,
-keep the k most probable, of these the nucleus that holds p, of these what is not much less probable than
-the best": temperature comes before top-p and min-p, so that these see the distribution that is drawn from.
+is that of the sentence "add the biases, make the recent less likely, leave out what is banned, divide by the
+temperature, keep the k most probable, of these the nucleus that holds p, of these what is not much less
+probable than the best": temperature comes before top-p and min-p, so that these see the distribution that is
+drawn from.
+
+Until the temperature divides them, the logits of what may be chosen stay finite, whatever the weights and
+settings are. So one of them is the highest, and what is drawn is always one of them.
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 import random
+import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +28,32 @@ from charrnn.model.engine import log_softmax
 
 Floats = NDArray[np.floating[Any]]
 
-LARGEST_EXPONENT = 700.0  # of e, in float64
+LARGEST_EXPONENT = 690.0  # of e, so that a sum over all of Unicode is a float64
+
+
+def finite(logits: Floats) -> Floats:
+    """Logits as they are; where weights are so large that some overflow, all within half of the range.
+
+    NaN, which has no place in an order, becomes the lowest.
+    """
+    if math.isfinite(np.vdot(logits, logits)):  # the quickest test, which few finite logits fail
+        return logits
+    bound = _bound(logits)
+    found: Floats = np.nan_to_num(logits, nan=-bound, posinf=bound, neginf=-bound).clip(-bound, bound)
+    return found
+
+
+def _bound(logits: Floats) -> float:
+    """A magnitude such that the difference of two logits does not overflow."""
+    return float(np.finfo(logits.dtype).max) / 4
+
+
+def add_bias(logits: Floats, ids: Sequence[int], values: Sequence[float]) -> Floats:
+    """Logits in float64 with a value added to each of these ids'."""
+    biased = logits.astype(np.float64)
+    biased[..., ids] += values
+    bound = _bound(biased)
+    return biased.clip(-bound, bound)
 
 
 def forbid(logits: Floats, ids: Sequence[int]) -> Floats:
@@ -36,18 +67,26 @@ def penalize(logits: Floats, ids: Iterable[int], penalty: float) -> Floats:
     """Logits in which these ids' are divided by the penalty if positive, else multiplied by it.
 
     Each id counts once, however often it is given; a penalty of 1 changes nothing, a greater one makes
-    repetition less probable (Keskar et al., 2019, section 4.1).
+    repetition less probable (Keskar et al., 2019, section 4.1). None becomes -inf.
     """
     logits = logits.copy()
     recent = list(set(ids))
     found = logits[..., recent]  # (..., recent)
-    logits[..., recent] = np.where(found > 0, found / penalty, found * penalty)
+    bound = _bound(logits)
+    penalty = min(penalty, bound)
+    with np.errstate(over="ignore"):
+        lower = np.maximum(found * penalty, -bound)
+    logits[..., recent] = np.where(found > 0, found / penalty, lower)
     return logits
 
 
 def apply_temperature(logits: Floats, temperature: float) -> Floats:
     """Logits of the distribution raised to the power 1 / temperature, which must be greater than 0."""
     highest = logits.max(axis=-1, keepdims=True)  # so that a small temperature overflows downwards
+    if temperature < 1e-200:
+        with np.errstate(over="ignore"):
+            extreme: Floats = (logits - highest) / np.float64(temperature)
+        return extreme
     scaled: Floats = (logits - highest) / np.float64(temperature)
     return scaled
 
@@ -86,7 +125,7 @@ def probabilities(logits: Floats) -> Floats:
 
 def log_probabilities(logits: Floats) -> Floats:
     """The natural logarithm of the softmax over the last axis, in float64."""
-    return log_softmax(logits.astype(np.float64))
+    return log_softmax(logits.astype(np.float64, copy=False))
 
 
 def draw(logits: Floats, uniform: float) -> int:
@@ -114,6 +153,7 @@ class Sampler:
     Args:
         config: what to choose among, and the seed.
         forbidden: ids never to choose.
+        bias: by id, what is added to its logits.
         largest: what no logit's magnitude can exceed; a finite one saves finding each maximum.
         seed: of the generator, instead of the config's.
     """
@@ -123,6 +163,7 @@ class Sampler:
         config: SamplingConfig,
         forbidden: Sequence[int] = (),
         *,
+        bias: Mapping[int, float] | None = None,
         largest: float = np.inf,
         seed: int | None = None,
     ) -> None:
@@ -130,8 +171,9 @@ class Sampler:
         self._forbidden = list(forbidden)
         self._uniform = random.Random(config.seed if seed is None else seed).random
         self._penalizes = config.repetition_penalty != 1
-        self._recent: deque[int] = deque(maxlen=config.repetition_window)
-        filters = bool(config.top_k or config.top_p < 1 or config.min_p or self._penalizes)
+        self._recent: deque[int] = deque(maxlen=min(config.repetition_window, sys.maxsize))
+        self._bias = dict(bias or {})
+        filters = bool(config.top_k or config.top_p < 1 or config.min_p or self._penalizes or self._bias)
         self._plain = (
             not filters and config.temperature > 0 and largest / config.temperature < LARGEST_EXPONENT
         )
@@ -145,7 +187,9 @@ class Sampler:
 
     def filtered(self, logits: Floats, barred: Sequence[int] = ()) -> Floats:
         """The logits (..., vocabulary) that are drawn from; for temperature 0, those before it."""
-        config = self._config
+        config, logits = self._config, finite(logits)
+        if self._bias:
+            logits = add_bias(logits, list(self._bias), list(self._bias.values()))
         if self._penalizes and self._recent:
             logits = penalize(logits, self._recent, config.repetition_penalty)
         if self._forbidden or barred:
@@ -200,7 +244,11 @@ class Sampler:
             np.multiply(weights, self._allowed, weights)
         np.add.accumulate(weights, 0, None, weights)
         cumulative = weights.data  # the same memory: bisecting it takes half as long as searching the array
-        total = cumulative[-1]
-        id = bisect.bisect_right(cumulative, self._uniform() * total)
+        total, uniform = cumulative[-1], self._uniform()
+        id = bisect.bisect_right(cumulative, uniform * total)
+        if id < len(cumulative):
+            return id
+        if math.isnan(total):  # which no sum passes; extreme weights make such logits
+            return draw(self.filtered(logits), uniform)
         # Once in 2^53 draws the product rounds up to the total, which nothing passes.
-        return id if id < len(cumulative) else bisect.bisect_left(cumulative, total)
+        return bisect.bisect_left(cumulative, total)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -18,8 +19,10 @@ from charrnn.config import SamplingConfig, draw_seed
 from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import ModelFile
+from charrnn.sampling.guards import Guard, RepeatGuard, SpanGuard
 from charrnn.sampling.novelty import SpanIndex, training_text
-from charrnn.sampling.sampler import Floats, Sampler, log_probabilities
+from charrnn.sampling.sampler import Floats, Sampler, finite, log_probabilities
+from charrnn.settings import parse_bias
 from charrnn.text.tokenizer import Ids, Tokenizer
 
 
@@ -81,7 +84,9 @@ class SamplingSession:
             config = dataclasses.replace(config, seed=draw_seed(os.urandom))
         self.config, self.tokenizer = config, model.tokenizer
         self.forbidden = forbidden_ids(model.tokenizer, config)
-        self.stops = _stop_ids(model.tokenizer, config)
+        self.bias = bias_of(model.tokenizer, config)
+        self.stops = texts_of(model.tokenizer, config.stop, "--stop")
+        self.untils = texts_of(model.tokenizer, config.until, "--until")
         self.items = bool(model.corpus.get("lines"))  # each line is a sequence of its own
         self.newline = model.tokenizer.newline
         if self.newline is None and config.lines is not None:
@@ -101,10 +106,11 @@ class SamplingSession:
                 the unknown symbol.
 
         Raises:
+            ConfigError: the text holds half of a surrogate pair, which is no character.
             UnknownCharacterError: there are such characters, they are not skipped, and the vocabulary has no
                 unknown symbol.
         """
-        found = self.tokenizer.lookup(text)
+        found = lookup(self.tokenizer, text, "prompt")
         missing = found == self.tokenizer.size
         try:
             ids = found[~missing] if skip_unknown else self.tokenizer.encode(text)
@@ -119,7 +125,7 @@ class SamplingSession:
 
     def sampler(self, prompt: Prompt, seed: int) -> Sampler:
         """Makes the choices of one text."""
-        sampler = Sampler(self.config, self.forbidden, largest=self.engine.largest, seed=seed)
+        sampler = Sampler(self.config, self.forbidden, bias=self.bias, largest=self.engine.largest, seed=seed)
         sampler.read(prompt.ids.tolist())
         return sampler
 
@@ -131,11 +137,14 @@ class SamplingSession:
             stream.advance(id)
         return stream, ids[-1]
 
-    def guard(self, prompt: Prompt) -> SpanGuard | None:
-        """With ``novel_span``, what keeps copied runs out of one text."""
-        if self.spans is None:
-            return None
-        return SpanGuard(self.spans, self.tokenizer, self.tokenizer.symbols(prompt.ids))
+    def guards(self, prompt: Prompt) -> list[Guard]:
+        """What keeps copied and repeated runs out of one text, with ``novel_span`` and ``no_repeat``."""
+        guards: list[Guard] = []
+        if self.spans is not None:
+            guards.append(SpanGuard(self.spans, self.tokenizer, self.tokenizer.symbols(prompt.ids)))
+        if self.config.no_repeat is not None:
+            guards.append(RepeatGuard(self.config.no_repeat, prompt.ids.tolist()))
+        return guards
 
 
 def _known_form(tokenizer: Tokenizer, text: str) -> str | None:
@@ -167,7 +176,7 @@ def forbidden_ids(tokenizer: Tokenizer, config: SamplingConfig) -> list[int]:
     Raises:
         ConfigError: no id is left.
     """
-    ids = {id for id in tokenizer.lookup(config.ban).tolist() if id < tokenizer.size}
+    ids = {id for id in lookup(tokenizer, config.ban, "--ban").tolist() if id < tokenizer.size}
     if tokenizer.unknown is not None:
         ids.add(tokenizer.unknown)
     if len(ids) >= tokenizer.size:
@@ -175,31 +184,40 @@ def forbidden_ids(tokenizer: Tokenizer, config: SamplingConfig) -> list[int]:
     return sorted(ids)
 
 
-def _stop_ids(tokenizer: Tokenizer, config: SamplingConfig) -> list[list[int]]:
-    """The stops as ids, without stops that contain characters outside the vocabulary."""
-    found = [tokenizer.lookup(stop).tolist() for stop in config.stop]
+def bias_of(tokenizer: Tokenizer, config: SamplingConfig) -> dict[int, float]:
+    """What is added to the logits of each id of ``bias``: the sum, where a character is in several texts."""
+    found: dict[int, float] = {}
+    for text, value in parse_bias(config.bias):
+        for id in set(lookup(tokenizer, text, "--bias").tolist()):
+            if id < tokenizer.size:
+                found[id] = max(-sys.float_info.max, min(sys.float_info.max, found.get(id, 0.0) + value))
+    return found
+
+
+def texts_of(tokenizer: Tokenizer, texts: Sequence[str], flag: str) -> list[list[int]]:
+    """The texts of ``stop`` or ``until`` as ids, without those that the vocabulary cannot write."""
+    found = [lookup(tokenizer, text, flag).tolist() for text in texts]
     return [ids for ids in found if max(ids) < tokenizer.size]
 
 
-class SpanGuard:
-    """Finds, before each choice, the ids that would complete a run of the training text.
+def lookup(tokenizer: Tokenizer, text: str, name: str) -> Ids:
+    """The ids of a text, ``tokenizer.size`` for unknown characters.
 
-    Attributes:
-        written: as much of the end of the text as a run needs, one character per symbol.
+    Args:
+        tokenizer: of the model.
+        text: to look up.
+        name: of the argument or option, for the message.
+
+    Raises:
+        ConfigError: the text has bytes for a byte model, but holds half of a surrogate pair, which has none.
     """
-
-    def __init__(self, spans: SpanIndex, tokenizer: Tokenizer, written: str) -> None:
-        self._spans, self._tokenizer = spans, tokenizer
-        self._ids = {tokenizer.symbols([id]): id for id in range(tokenizer.size) if id != tokenizer.unknown}
-        self.written = written[-spans.context :]
-
-    def barred(self) -> list[int]:
-        """The ids that may not be chosen next."""
-        return [self._ids[symbol] for symbol in self._spans.completions(self.written) if symbol in self._ids]
-
-    def read(self, id: int) -> None:
-        """Appends an id to the text."""
-        self.written = (self.written + self._tokenizer.symbols([id]))[-self._spans.context :]
+    try:
+        return tokenizer.lookup(text)
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(text[error.start]):04X}"
+        raise ConfigError(
+            f"{name}: {half} is half of a surrogate pair, not a character; leave it out"
+        ) from None
 
 
 class Stepper:
@@ -217,33 +235,33 @@ class Stepper:
         self.stream, self.id = session.read(prompt)
         self.sampler = session.sampler(prompt, seed)
         self._session, self._watch = session, watch
-        self._guard = session.guard(prompt)
+        self._guards = session.guards(prompt)
 
     @property
     def plain(self) -> bool:
         """Whether nothing is watched and nothing is barred."""
-        return self._guard is None and self._watch is None
+        return not self._guards and self._watch is None
 
     def save(self) -> tuple[Any, ...]:
         """All that ``restore`` needs."""
-        return self.stream.save(), self.id, self._guard and self._guard.written
+        return self.stream.save(), self.id, [guard.save() for guard in self._guards]
 
     def restore(self, saved: tuple[Any, ...]) -> None:
         """Returns to a saved state; only the sampler's random generator keeps its own."""
-        state, self.id, written = saved
+        state, self.id, places = saved
         self.stream.restore(state)
-        if self._guard:
-            self._guard.written = written
+        for guard, place in zip(self._guards, places, strict=True):
+            guard.restore(place)
 
     def step(self) -> int | None:
         """Chooses the next id; None where every id is barred."""
         logits = self.stream.step(self.id)
-        barred = self._guard.barred() if self._guard else []
+        barred = [id for guard in self._guards for id in guard.barred()]
         if barred and len({*barred, *self._session.forbidden}) >= len(logits):
             return None
         self.id = self.sampler(logits, barred)
-        if self._guard:
-            self._guard.read(self.id)
+        for guard in self._guards:
+            guard.read(self.id)
         if self._watch:
             self._watch(token_choice(logits, self.id, self._session.config.logprobs))
         return self.id
@@ -251,6 +269,6 @@ class Stepper:
 
 def token_choice(logits: Floats, id: int, top: int) -> TokenChoice:
     """The choice of ``id`` from (vocabulary,) logits, with the ``top`` most probable ids."""
-    logs = log_probabilities(logits)
+    logs = log_probabilities(finite(logits))
     best = np.argsort(-logs, kind="stable")[:top].tolist()
     return TokenChoice(id, float(logs[id]), [(other, float(logs[other])) for other in best])

@@ -8,6 +8,7 @@ that many prompts can share one.
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import time
 from collections import deque
@@ -17,6 +18,14 @@ from charrnn.errors import ShortfallError
 from charrnn.sampling.continuation import Continuation, best_continuation
 from charrnn.sampling.lines import LineWriter
 from charrnn.sampling.session import Prompt, SamplingSession, TokenChoice, Watch
+from charrnn.text.tokenizer import Tokenizer
+
+# What is reported of a text that ends for one of these reasons.
+ENDED_EARLY = {
+    "novelty": "ended early: every character would have completed a run of the training text",
+    "repetition": "ended early: every character would have completed a run that the text already had; "
+    "raise --no-repeat",
+}
 
 FLUSH_SECONDS = 0.02  # faster than an eye sees, and rare enough to cost nothing
 
@@ -29,11 +38,15 @@ class CharacterLogprob:
         text: the character.
         logprob: its natural-log probability.
         top: the most probable characters with theirs, most probable first.
+        bytes: the character as UTF-8; of a byte model, the byte itself.
+        top_bytes: the same for each of ``top``.
     """
 
     text: str
     logprob: float
     top: list[tuple[str, float]]
+    bytes: builtins.bytes
+    top_bytes: list[builtins.bytes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +55,11 @@ class Sample:
 
     Attributes:
         text: what was written after the prompt; of a line, without the newline.
-        finish_reason: "length", "stop", "line" or "novelty".
+        finish_reason: "length", "stop", "until", "line", "novelty" or "repetition".
         seed: the seed of the text.
-        ids: the text's ids, from which a byte model's exact bytes can be had.
+        ids: the text's ids.
+        bytes: the text as UTF-8; of a byte model its exact bytes, where ``text`` has U+FFFD for those that
+            are not UTF-8.
         logprobs: one entry per id; None unless the settings ask for ``logprobs``.
     """
 
@@ -52,6 +67,7 @@ class Sample:
     finish_reason: str
     seed: int
     ids: list[int]
+    bytes: builtins.bytes
     logprobs: list[CharacterLogprob] | None = None
 
 
@@ -67,7 +83,7 @@ class TextStream:
 
     Attributes:
         seed: the seed of the text.
-        finish_reason: "length", "line", "stop" or "novelty"; known after the last id.
+        finish_reason: as that of a ``Sample``; known after the last id.
         shortfall: after the last id, what is missing and why; None if nothing is.
     """
 
@@ -109,10 +125,7 @@ class TextStream:
             text = Continuation(session, self._prompt, self.seed, watch)
             yield from text
             self.finish_reason = text.finish_reason
-            if self.finish_reason == "novelty":
-                self.shortfall = (
-                    "ended early: every character would have completed a run of the training text"
-                )
+        self.shortfall = self.shortfall or ENDED_EARLY.get(self.finish_reason)
 
     def _lines(self, watch: Watch | None) -> Iterator[int]:
         writer = LineWriter(self._session, self._prompt, self.seed, watched=watch is not None)
@@ -163,15 +176,22 @@ def _finish_reason_of_lines(session: SamplingSession) -> str:
 def _sample(
     session: SamplingSession, ids: list[int], choices: list[TokenChoice], reason: str, seed: int
 ) -> Sample:
-    decode, logprobs = session.tokenizer.decode, None
+    tokenizer, logprobs = session.tokenizer, None
     if session.config.logprobs:
-        logprobs = [
-            CharacterLogprob(
-                decode([choice.id]), choice.logprob, [(decode([id]), logprob) for id, logprob in choice.top]
-            )
-            for choice in choices[: len(ids)]  # a line's newline is chosen, but not part of its text
-        ]
-    return Sample(decode(ids), reason, seed, ids, logprobs)
+        # A line's newline is chosen, but not part of its text.
+        logprobs = [_character_logprob(tokenizer, choice) for choice in choices[: len(ids)]]
+    return Sample(tokenizer.decode(ids), reason, seed, ids, tokenizer.decode_bytes(ids), logprobs)
+
+
+def _character_logprob(tokenizer: Tokenizer, choice: TokenChoice) -> CharacterLogprob:
+    decode, data = tokenizer.decode, tokenizer.decode_bytes
+    return CharacterLogprob(
+        decode([choice.id]),
+        choice.logprob,
+        [(decode([id]), logprob) for id, logprob in choice.top],
+        data([choice.id]),
+        [data([id]) for id, _ in choice.top],
+    )
 
 
 def pieces(ids: Iterable[int], decode: Callable[[list[int]], bytes]) -> Iterator[bytes]:

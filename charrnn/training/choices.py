@@ -145,12 +145,12 @@ def size_for(read: float) -> str:
 def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
     """How many characters a training reads: from --steps or --epochs, else from the time and the speed."""
     if training.epochs is not None:
-        return training.epochs * corpus.train_size
+        return max(1.0, training.epochs * corpus.train_size)  # a step is taken, however little was asked for
     if training.steps is not None:
         shape = fit_shape(corpus.train_size, training.batch_size, training.seq_length)
         return float(training.steps * shape.batch * shape.time)
     assert training.time is not None
-    return training.time * measure_speed(model, training, corpus, machine)
+    return max(1.0, training.time * measure_speed(model, training, corpus, machine))
 
 
 def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed, from_mapping
+from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed
 from charrnn.errors import ConfigError, CorpusError, RunError, counted
 from charrnn.files import STATE_FILE
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import RUNS, prepare_run, refuse_occupied
-from charrnn.settings import flag_of
+from charrnn.settings import flag_of, from_mapping
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.sources import gone
 from charrnn.text.tokenizer import tokenizer_from

@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import ModelConfig, Precision, TrainingConfig, from_mapping
+from charrnn.config import ModelConfig, Precision, TrainingConfig
 from charrnn.errors import ConfigError, ModelFileError, RunError
 from charrnn.files import STATE_FILE
 from charrnn.model.file import Tensors, load_state, save_state
+from charrnn.settings import from_mapping
 from charrnn.training.schedule import Progress
 
 

@@ -283,7 +283,7 @@ def test_a_finished_run_names_the_ways_to_go_on(train: Callable[..., Result], te
     commands = [line.split(": ", 1)[1] for line in again.err.splitlines() if line.startswith("  ")]
     assert [shlex.split(command)[1:] for command in commands] == [
         ["train", str(text), "--resume", "--steps", "6"],
-        "train TEXT --lines --num-layers 1 --embedding-size 16 --steps 6 -o runs/mow-2".replace("TEXT", str(text)).split(),
+        f"train {text} --lines --num-layers 1 --embedding-size 16 --steps 6 -o runs/mow-2".split(),
         ["train", str(text), "--lines", "--init-from", "mow", "-o", "runs/mow-2"],
     ]  # fmt: skip
     for shown in (commands[2], commands[0], commands[1].replace("mow-2", "mow-3")):

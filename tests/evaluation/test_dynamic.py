@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from charrnn.config import EvaluationConfig, Reset
+from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
 from charrnn.evaluation.dynamic import DynamicEvaluator
 from charrnn.evaluation.evaluator import Evaluator
@@ -55,9 +55,7 @@ def test_without_steps_it_is_static(model: ModelFile) -> None:
 @pytest.mark.parametrize("vocabulary", [ALPHABET, None])
 @pytest.mark.parametrize("reset", ["none", "lines"])
 @pytest.mark.parametrize("segment", [1, 7, 20])
-def test_without_steps_it_is_static_at_every_reset(
-    vocabulary: str | None, reset: Reset, segment: int
-) -> None:
+def test_without_steps_it_is_static_at_every_reset(vocabulary: str | None, reset: str, segment: int) -> None:
     """Static and dynamic evaluation begin anew at the same places, for characters and bytes, as asked."""
     model = random_model(vocabulary=vocabulary)
     text = "Ann\nMia\n\nWilhelmina von und zu der Lippe\n" * 5 + "Bo"
@@ -80,7 +78,7 @@ def test_a_model_of_lines_begins_anew_without_being_asked() -> None:
 
 
 @pytest.mark.parametrize("reset", ["none", "lines"])
-def test_squares_are_those_of_the_segment_in_its_place(reset: Reset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_squares_are_those_of_the_segment_in_its_place(reset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A segment's gradient has the 80 characters before it as its past, or what its line has of them."""
     monkeypatch.setattr("charrnn.evaluation.dynamic.SEGMENTS", 1)  # at the text's beginning
     model = random_model(scale=0.3)
@@ -99,6 +97,15 @@ def test_squares_are_those_of_the_segment_in_its_place(reset: Reset, monkeypatch
     names = [name for name, _ in network.named_parameters()]
     found = evaluator._squares[names.index("output.bias")]
     assert found == pytest.approx(gradient.square(), rel=1e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize("window", [1, 7, 64, 1000])
+def test_without_steps_windows_are_static(model: ModelFile, window: int) -> None:
+    """With a learning rate next to nothing and --reset N, the figure is the static one with --reset N."""
+    config = EvaluationConfig(dynamic_lr=1e-12, dynamic_decay=0.0, reset=str(window))
+    text = text_of(TRAIN[:300], model.tokenizer)
+    evaluator = DynamicEvaluator(model, text_of(TRAIN, model.tokenizer), config)
+    assert evaluator.score(text).nats == pytest.approx(Evaluator(model, config).score(text).nats, rel=1e-5)
 
 
 def test_it_adapts(model: ModelFile) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -240,3 +241,44 @@ def test_long_text_on_disk(monkeypatch: pytest.MonkeyPatch, make_model: ModelFac
     assert large.ids.tolist() == small.ids.tolist()
     assert large.unknown.tolist() == small.unknown.tolist()
     assert Evaluator(model).score(large) == Evaluator(model).score(small)
+
+
+WINDOWS = "to be, or not to be\nthat is the question: é whether"
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("window", [1, 7, 20, 1000])
+@pytest.mark.parametrize("seconds", [math.inf, -1.0])
+def test_reset_windows(
+    *, seconds: float, window: int, unknown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --reset N the state begins anew at every N characters, after the character before them."""
+    monkeypatch.setattr("charrnn.evaluation.evaluator.NUMPY_SECONDS", seconds)
+    model = random_model(seed=5, unknown=unknown)
+    text = text_of(WINDOWS, model.tokenizer)
+    evaluator = Evaluator(model, EvaluationConfig(reset=str(window)))
+    found = evaluator.log_probabilities(text)
+    assert evaluator.used == ("numpy fp32 x1" if seconds > 0 else "torch fp32 windows")
+    previous, expected = model.tokenizer.start, []
+    engine = Engine(model)
+    stream = engine.stream()
+    for place, character in enumerate(WINDOWS):
+        if place % window == 0:
+            stream = engine.stream()
+        if character == "é" and not unknown:
+            expected.append(math.nan)
+            continue
+        logits = stream.step(previous).astype(np.float64)
+        previous = model.tokenizer.encode(character)[0]
+        expected.append(logits[previous] - math.log(np.exp(logits).sum()))
+    known = np.array([character != "é" for character in WINDOWS])
+    assert found[known] == pytest.approx(np.array(expected)[known], abs=1e-4)
+
+
+def test_a_window_of_the_whole_text_is_none() -> None:
+    """A window as long as the text is the same as no reset; from Python N may be a number."""
+    model = random_model()
+    text = text_of(WINDOWS, model.tokenizer)
+    whole = Evaluator(model, EvaluationConfig(reset="none")).score(text)
+    number: Any = len(WINDOWS)
+    assert Evaluator(model, EvaluationConfig(reset=number)).score(text).nats == pytest.approx(whole.nats)

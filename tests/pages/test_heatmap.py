@@ -45,11 +45,11 @@ def rendered(found: Surprise, *, color: bool, width: int | None = None) -> str:
 
 
 @pytest.mark.parametrize("unknown", [False, True])
-@pytest.mark.parametrize("reset", ["none", "lines"])
+@pytest.mark.parametrize("reset", ["none", "lines", "3"])
 def test_bits_are_those_of_evaluation(*, unknown: bool, reset: str) -> None:
     """Each character's bits, and their sum, are what evaluation says, unknown characters included."""
     model = random_model(unknown=unknown)
-    config = EvaluationConfig(reset=reset)  # type: ignore[arg-type]
+    config = EvaluationConfig(reset=reset)
     text = text_of(TEXT, model.tokenizer)
     found = surprise(model, text, config)
     scores = Evaluator(model, config).log_probabilities(text)
@@ -154,6 +154,30 @@ def test_terminal_width() -> None:
     lines = rendered(found_in("abcdefgh"), color=False, width=3).splitlines()
     assert lines[::2] == ["abc", "def", "gh"]
     assert [len(line) for line in lines[1::2]] == [3, 3, 2]
+
+
+MARKED = "un e\u0301te\u0301 \u0628\u064e\u064f \u2764\ufe0f\u4e2d \u0301x\n\u0301y"
+
+
+@pytest.mark.parametrize("width", [None, 5, 7])
+def test_terminal_digits_stand_under_their_cells(width: int | None) -> None:
+    """Marks without a width share their character's digit, and no line is wider than the terminal."""
+    lines = list(terminal_lines(found_in(MARKED), color=False, width=width))
+    for text, digits in zip(lines[::2], lines[1::2], strict=True):
+        assert text.cell_len == digits.cell_len
+        if width:
+            assert text.cell_len <= max(width, len("U+0301"))
+    assert "".join(line.plain for line in lines[::2]).replace("\n", "") == (
+        MARKED.replace("\n\u0301", " U+0301")
+    )
+
+
+def test_a_digit_is_for_a_character_and_its_marks() -> None:
+    """The digit below a character with a mark is the bits of both, as if they were one."""
+    model = random_model(vocabulary="e\u0301")
+    found = surprise(model, text_of("e\u0301", model.tokenizer))
+    _, digits = terminal_lines(found, color=False)
+    assert digits.plain == str(min(9, round(float(found.bits.sum()))))
 
 
 def test_terminal_legend() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from charrnn.config import SamplingConfig
 from charrnn.errors import ConfigError
 from charrnn.sampling.sampler import (
     Sampler,
+    add_bias,
     apply_temperature,
     draw,
     draw_many,
@@ -221,7 +223,7 @@ def test_a_small_temperature_does_not_overflow() -> None:
         ("temperature", -1.0), ("temperature", math.inf), ("temperature", math.nan), ("top_p", 2.0),
         ("top_p", 0.0), ("top_k", -1), ("min_p", 1.5), ("length", -2), ("repetition_penalty", 0.5),
         ("repetition_window", 0), ("best_of", 0), ("num_samples", 0), ("lines", -1), ("novel_span", 1),
-        ("logprobs", -1), ("seed", -1),
+        ("logprobs", -1), ("seed", -1), ("no_repeat", 1),
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_their_flag(name: str, value: Any) -> None:
@@ -235,7 +237,9 @@ def test_settings_out_of_range_are_refused_by_their_flag(name: str, value: Any) 
     [
         {"stop": ("",)}, {"best_of": 2, "lines": 3}, {"best_of": 2, "length": -1},
         {"best_of": 2, "novel": True}, {"distinct": True, "length": -1}, {"lines": 2, "num_samples": 2},
-        {"lines": 2, "stop": ("x",)},
+        {"lines": 2, "stop": ("x",)}, {"until": ("",)}, {"until": ("x",), "length": -1},
+        {"until": ("x",), "lines": 2}, {"until": ("x",), "novel": True}, {"no_repeat": 4, "length": -1},
+        {"bias": ("e",)}, {"bias": ("=1",)}, {"bias": ("e=inf",)}, {"bias": ("e=x",)},
         {"novel": True, "stop": ("x",)},
     ],
 )  # fmt: skip
@@ -243,3 +247,62 @@ def test_settings_that_contradict_are_refused(settings: dict[str, Any]) -> None:
     """Settings that cannot hold together raise a ConfigError of one line."""
     with pytest.raises(ConfigError, match=r"^--[^\n]+$"):
         SamplingConfig(**settings)
+
+
+TINY, HUGE = 5e-324, sys.float_info.max
+EDGES: dict[str, list[Any]] = {
+    "temperature": [0, TINY, 1e-320, 1e-6, 0.8, 1, 1e6, HUGE],
+    "top_k": [0, 1, 2, 10**30],
+    "top_p": [TINY, 0.5, math.nextafter(1, 0), 1],
+    "min_p": [0, TINY, 0.5, 1],
+    "repetition_penalty": [1, math.nextafter(1, 2), 1.2, 1e39, HUGE],
+    "repetition_window": [1, 64, 2**63 - 1, 2**63, 10**30],
+}
+edge_settings = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in EDGES.items()})
+extreme_logit = st.sampled_from(
+    [0.0, 1.0, -1.0, 3e38, -3e38, 1e-45, math.inf, -math.inf, math.nan]
+) | st.floats(-30, 30, width=32)
+extreme_logits = st.lists(extreme_logit, min_size=3, max_size=8).map(lambda v: np.array(v, np.float32))
+edge_bias = st.dictionaries(st.integers(0, 2), st.sampled_from([0.0, TINY, -3.0, 1e39, HUGE, -HUGE]))
+
+
+@settings(max_examples=1000)
+@given(edge_settings, extreme_logits, edge_bias, st.booleans(), st.integers(0, 2**63 - 1))
+def test_what_is_drawn_is_always_allowed(
+    edges: dict[str, Any], logits: Floats, bias: dict[int, float], barred: bool, seed: int
+) -> None:
+    """At the edges of all settings, and for any logits, ids that are allowed are drawn, without a warning."""
+    config = SamplingConfig(**edges)
+    magnitude = float(np.abs(logits).max())
+    for largest in (math.inf, magnitude if math.isfinite(magnitude) else 30.0):
+        sampler = Sampler(config, [0], bias=bias, largest=largest, seed=seed)
+        sampler.read([1, 2])
+        allowed = set(range(1, len(logits))) - ({1} if barred else set())
+        assert {sampler(logits, [1] if barred else []) for _ in range(3)} <= allowed
+        shares = probabilities(sampler.filtered(logits, [1] if barred else []))
+        assert math.isclose(shares.sum(), 1)
+        assert set(np.flatnonzero(shares).tolist()) <= allowed
+    assert set(Sampler(config, [0], bias=bias, seed=seed).choose_many(logits[:, None]).tolist()) <= set(
+        range(1, len(logits))
+    )
+
+
+@given(logits_of, st.floats(-5, 5))
+def test_a_bias_is_added_to_its_logits(logits: Floats, value: float) -> None:
+    """A bias is added to the logits of its ids, the others stay, and -b undoes b."""
+    found = add_bias(logits, [0, 1], [value, -value])
+    assert found[:2] == pytest.approx(logits[:2] + np.array([value, -value]))
+    np.testing.assert_array_equal(found[2:], logits[2:])
+
+
+def test_frequencies_with_a_bias_are_those_of_the_logits() -> None:
+    """Drawn with a bias, ids have the frequencies of the logits with the bias added."""
+    bias = {0: -1.5, 5: 2.0}
+    shares = LOGITS.astype(np.float64)
+    for id, value in bias.items():
+        shares[id] += value
+    weights = np.exp(shares)
+    weights[3] = 0
+    sampler = Sampler(SamplingConfig(temperature=1.0, seed=1), [3], bias=bias, largest=3.0)
+    counts = np.bincount([sampler(LOGITS) for _ in range(20_000)], minlength=len(LOGITS))
+    assert chi_square(counts, weights / weights.sum() * 20_000) < 24.3

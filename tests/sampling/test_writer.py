@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.config import SamplingConfig
-from charrnn.errors import ConfigError, UnknownCharacterError
+from charrnn.errors import ConfigError, ShortfallError, UnknownCharacterError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
 from charrnn.sampling.continuation import Continuation, best_continuation
@@ -373,3 +373,89 @@ def test_the_torch_engine_writes_the_same_greedy_text(cell: Any) -> None:
     settings: dict[str, Any] = {"novel": True, "seed": 3, "top_k": 2, "source": "a\nb\nfd"}
     ours, theirs = (lines_written(request(model, device=device, **settings))[0] for device in ("cpu", "auto"))
     assert ours == theirs
+
+
+@given(st.integers(0, 1000), st.integers(2, 4), st.sampled_from(["", "abab\ncc"]), st.booleans())
+def test_no_run_is_written_twice(seed: int, span: int, prompt: str, greedy: bool) -> None:
+    """With ``no_repeat`` no run of that length ends in what was written, if the text has it before."""
+    asked = request(
+        small(), prompt, seed=seed, no_repeat=span, temperature=float(not greedy), length=120, ban="bc"
+    )
+    text = asked.continuation()
+    written = asked.decode(text)
+    whole = prompt + written
+    for end in range(max(span, len(prompt) + 1), len(whole) + 1):
+        assert whole.find(whole[end - span : end]) == end - span
+    assert text.finish_reason == "repetition"  # two characters make few runs
+    assert len(written) < 120
+
+
+def test_a_text_without_repeats_that_ends_early_says_so() -> None:
+    """A text that ``no_repeat`` ends before its length reports it, from Python as an error."""
+    asked = request(small(), no_repeat=2, length=500)
+    stream = TextStream(asked.session, asked.prompt)
+    assert len(list(stream)) < 500
+    assert stream.finish_reason == "repetition"
+    with pytest.raises(ShortfallError, match="--no-repeat"):
+        stream.require_complete()
+
+
+@pytest.mark.parametrize("items", [False, True])
+def test_lines_without_repeats(*, items: bool) -> None:
+    """With ``lines``, too, no run is written twice: within an item, or within the text of all lines."""
+    lines, _ = lines_written(request(small(items=items), lines=6, no_repeat=3, distinct=True, length=30))
+    texts = lines if items else ["\n".join(lines)]
+    assert any(len(text) > 3 for text in texts)
+    for text in texts:
+        runs = [text[i : i + 3] for i in range(len(text) - 2)]
+        assert len(set(runs)) == len(runs)
+
+
+@given(st.integers(0, 500), st.integers(0, 40), st.lists(st.text("abc", min_size=1, max_size=3), min_size=1))
+def test_until_goes_on_to_the_next(seed: int, length: int, untils: list[str]) -> None:
+    """A text ends at the first place from ``length`` on where one of ``until`` ends, or at twice that."""
+    free = text(small(), seed=seed, length=2 * length)
+    asked = request(small(), seed=seed, length=length, until=tuple(untils))
+    stream = asked.continuation()
+    found = asked.decode(stream)
+    ends = [n for n in range(length, 2 * length + 1) if any(free[:n].endswith(one) for one in untils)]
+    assert found == free[: ends[0] if ends else 2 * length]
+    assert stream.finish_reason == ("until" if ends else "length")
+
+
+def test_a_stop_comes_before_until() -> None:
+    """Where a stop is met on the way to ``until``, it ends the text."""
+    free = text(length=80)
+    stop = free[45:48]
+    found = text(length=40, until=("zzzz",), stop=(stop,))
+    assert found == free[: free.index(stop)]
+
+
+def test_a_bias_makes_rarer_and_commoner() -> None:
+    """A negative bias makes characters rare, a positive one common; twice half of it is the same."""
+    plain, rare = text(small(), length=2000), text(small(), length=2000, bias=("ab=-6",))
+    assert rare.count("a") + rare.count("b") < 0.1 * (plain.count("a") + plain.count("b"))
+    assert text(small(), length=200, bias=("c=50",)) == "c" * 200
+    halves = text(small(), length=200, bias=("a=-1", "ab=-1", "b=-1"))
+    assert halves == text(small(), length=200, bias=("ab=-2",))
+
+
+@pytest.mark.parametrize("name", ["stop", "until", "ban", "bias"])
+def test_half_a_surrogate_pair_is_refused_by_a_byte_model(name: str) -> None:
+    """What has no bytes cannot be looked for among bytes: a ConfigError that names the option."""
+    value: Any = {"ban": "\ud800", "bias": ("\ud800=1",)}.get(name, ("\ud800",))
+    settings: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigError, match=rf"^--{name}.*U\+D800"):
+        request(random_model(vocabulary=None), **settings)
+    with pytest.raises(ConfigError, match=r"^prompt.*U\+D800"):
+        request(random_model(vocabulary=None), prompt="\ud800")
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_k": 2}, {"repetition_penalty": 1e39, "temperature": 0}])
+def test_extreme_weights_write_allowed_characters(settings: dict[str, Any]) -> None:
+    """A model whose weights overflow writes characters that are allowed, whatever they are."""
+    model = random_model(scale=5e37)
+    with np.errstate(all="ignore"):
+        found = text(model, length=50, ban="\n", **settings)
+    assert len(found) == 50
+    assert set(found) <= set(ALPHABET) - {"\n"}

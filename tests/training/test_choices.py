@@ -18,9 +18,9 @@ from charrnn.config import (
     CorpusConfig,
     ModelConfig,
     TrainingConfig,
-    from_mapping,
 )
 from charrnn.model.device import choose_machine
+from charrnn.settings import from_mapping
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.batches import fit_shape
 from charrnn.training.choices import (
@@ -221,3 +221,11 @@ def test_what_is_paid_once_does_not_count(corpus: Corpus, monkeypatch: pytest.Mo
     speed = measure_speed(ModelConfig(hidden_size=8), settings, corpus, choose_machine("cpu", "fp32"))
     shape = fit_shape(corpus.train_size, settings.batch_size, settings.seq_length)
     assert speed == pytest.approx(shape.batch * shape.time / 0.01)
+
+
+@pytest.mark.parametrize("epochs", [5e-324, 1e-320, 1e-9, 1e9])
+def test_the_least_and_the_most_passes_are_choices_too(corpus: Corpus, epochs: float) -> None:
+    """However few or many passes are asked for, a model and a batch are chosen."""
+    chosen = choose(corpus, epochs=epochs)
+    assert 1 <= chosen.training.batch_size <= 32
+    assert 0 <= chosen.model.dropout <= MOST_DROPOUT
