@@ -47,9 +47,13 @@ class CorpusConfig(Config):
     )
     lines: bool = setting(False, "Learn each line as a separate item, as for names or titles.")
 
+    pairs: bool = setting(False, "Learn pairs: on each line a source, a tab, and the target to be written.")
+
     def __post_init__(self) -> None:
         """Checks the fields, and that Python knows the encoding."""
         super().__post_init__()
+        if self.lines and self.pairs:
+            raise ConfigError("--lines learns whole lines and --pairs their targets; give one")
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError):
@@ -243,6 +247,12 @@ class SamplingConfig(Config):
     best_of: int = setting(
         1, "Generate N texts and print the one that is most probable per character.", at_least=1
     )
+    beam: int | None = setting(
+        None,
+        "Search for the N most probable texts instead of drawing one; with --each, or for a model of pairs.",
+        at_least=1,
+        at_most=1000,
+    )
     stop: tuple[str, ...] = setting((), "Stop before this text, which is not printed; repeatable.")
     num_samples: int = setting(1, "Number of texts to generate.", at_least=1)
     separator: str = setting("\n----\n", "Printed between texts.")
@@ -274,6 +284,8 @@ class SamplingConfig(Config):
             raise ConfigError("--stop '': an empty text stands everywhere; give at least one character")
         if self.best_of > 1 and (self.lines is not None or self.length < 0):
             raise ConfigError("--best-of compares whole texts: it wants a --length, and no --lines")
+        if self.beam is not None and (self.best_of > 1 or self.logprobs or self.novel_span is not None):
+            raise ConfigError("--beam finds the best: leave out --best-of, --logprobs and --novel-span")
         if self.distinct and self.lines is None and self.length < 0:
             raise ConfigError("--distinct without an end remembers ever more; give --length or --lines")
         if self.lines is not None and self.num_samples > 1:

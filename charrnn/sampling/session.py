@@ -79,7 +79,8 @@ class SamplingSession:
         if config.seed is None:
             config = dataclasses.replace(config, seed=draw_seed(os.urandom))
         self.config, self.tokenizer = config, model.tokenizer
-        self.forbidden = forbidden_ids(model.tokenizer, config)
+        self.pairs = bool(model.corpus.get("pairs"))  # each line is a source, a tab and a target
+        self.forbidden = forbidden_ids(model.tokenizer, config, also="\t" if self.pairs else "")
         self.stops = _stop_ids(model.tokenizer, config)
         self.items = bool(model.corpus.get("lines"))  # each line is a sequence of its own
         self.newline = model.tokenizer.newline
@@ -147,13 +148,13 @@ def make_engine(model: ModelFile, config: SamplingConfig) -> Any:
     return TorchEngine(model, config.device)
 
 
-def forbidden_ids(tokenizer: Tokenizer, config: SamplingConfig) -> list[int]:
-    """The ids that are never written: the unknown symbol and those of ``ban``, ascending.
+def forbidden_ids(tokenizer: Tokenizer, config: SamplingConfig, also: str = "") -> list[int]:
+    """The ids that are never written: the unknown symbol and those of ``ban`` and ``also``, ascending.
 
     Raises:
         ConfigError: no id is left.
     """
-    ids = {id for id in tokenizer.lookup(config.ban).tolist() if id < tokenizer.size}
+    ids = {id for id in tokenizer.lookup(config.ban + also).tolist() if id < tokenizer.size}
     if tokenizer.unknown is not None:
         ids.add(tokenizer.unknown)
     if len(ids) >= tokenizer.size:
