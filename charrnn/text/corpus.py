@@ -22,6 +22,7 @@ from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.text.items import split_items
+from charrnn.text.pairs import separator, split_pairs
 from charrnn.text.sources import OPENERS, Found, as_utf8, find_sources, read_sources
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
 
@@ -162,11 +163,14 @@ def _scan(found: Found, config: CorpusConfig, counter: VocabularyCounter | None,
 
 
 def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> tuple[Ids, int]:
-    """The ids, in line mode with the held-out lines moved to the end, and the size of the training split.
+    """The ids, with the held-out lines or pairs moved to the end, and the size of the training split.
 
     Raises:
-        CorpusError: line mode, and the vocabulary has no newline.
+        CorpusError: lines or pairs, and the vocabulary lacks the newline or the tab.
     """
+    if config.pairs:
+        tab = separator(tokenizer, names)
+        return split_pairs(ids, tokenizer.start, tab, config.val_fraction)
     if not config.lines:
         return ids, config.train_size(len(ids))
     if tokenizer.newline is None:

@@ -63,7 +63,7 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
     """
     config = text_config(recorded, tokenizer)
     sources = find_recorded(recorded, config, "name a text to evaluate")
-    if config.lines:
+    if config.lines or config.pairs:
         pieces = _items(recorded["paths"], config, tokenizer, split)
     else:
         cut = config.train_size(int(recorded["characters"]))

@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
+from charrnn.text.pairs import checked_pairs
 
 CHUNK = 1 << 20  # bytes read at a time
 OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -195,9 +196,14 @@ _SPOOLS: list[Any] = []
 
 
 def read_sources(sources: Iterable[Source], config: CorpusConfig) -> Iterator[str | bytes]:
-    """The chunks of all sources in order: bytes for the byte tokenizer, else decoded text."""
+    """The chunks of all sources in order: bytes for the byte tokenizer, else decoded text.
+
+    Raises:
+        CorpusError: a source cannot be read, or is to hold pairs and does not.
+    """
     for source in sources:
-        yield from source.chunks() if config.tokenizer == "byte" else source.text(config)
+        chunks: Any = source.chunks() if config.tokenizer == "byte" else source.text(config)
+        yield from checked_pairs(chunks, source.name) if config.pairs else chunks
 
 
 def as_utf8(chunk: str | bytes) -> bytes:

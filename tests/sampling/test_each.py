@@ -76,7 +76,7 @@ def test_filters_are_those_of_a_single_text(settings: dict[str, Any]) -> None:
 
 def test_what_the_lockstep_lacks_is_written_one_by_one() -> None:
     """A repetition penalty, which looks back at each text, gives what it gives to a single text."""
-    settings = {"repetition_penalty": 1.5}
+    settings: dict[str, Any] = {"repetition_penalty": 1.5}
     assert not fits_lockstep(SamplingConfig(**settings))
     lines = ["ab", "", "cab ab"]
     found = texts(lines, **settings)
@@ -90,7 +90,8 @@ def test_a_stop_ends_a_text_before_it() -> None:
     index, whole = max(enumerate(one.text for one in texts(lines)), key=lambda found: len(found[1]))
     stop = whole[3:5]
     assert len(stop) == 2
-    for settings in ({}, {"repetition_penalty": 1.0000001}):
+    several: list[dict[str, Any]] = [{}, {"repetition_penalty": 1.0000001}]
+    for settings in several:
         found = texts(lines, stop=("#", stop), **settings)[index]
         assert (found.text, found.finish_reason) == (whole[: whole.index(stop)], "stop")
 
@@ -107,7 +108,8 @@ def test_length_limits_every_text() -> None:
 def test_log_probability_is_the_models_own(lines: list[str]) -> None:
     """Text and line end have the log probability that the engine gives them, whatever the temperature."""
     model = random_model(vocabulary=SMALL)
-    for settings in ({"temperature": 0.5}, {"temperature": 0.5, "repetition_penalty": 1.2}):
+    several: list[dict[str, Any]] = [{"temperature": 0.5}, {"temperature": 0.5, "repetition_penalty": 1.2}]
+    for settings in several:
         for one in texts(lines, model, **settings):
             end = "\n" if one.finish_reason == "line" else ""
             ids = [model.tokenizer.start, *model.tokenizer.encode(one.source + one.text + end).tolist()]
