@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -272,8 +273,10 @@ class _Column:
     reason: str = ""
     logprob: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.uniform = random.Random(self.seed).random
+    @functools.cached_property
+    def uniform(self) -> Callable[[], float]:
+        """Draws from a generator of the text's own; made on first use, which a greedy choice never comes to."""
+        return random.Random(self.seed).random
 
 
 def fits_lockstep(config: SamplingConfig) -> bool:

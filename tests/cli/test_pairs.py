@@ -98,21 +98,9 @@ def test_a_second_training_begins_with_the_first(charrnn: Charrnn, learnt: Path)
     assert result.status == 0, result.err
     assert "matched" in result.err
     assert "--- sample at step" in result.err
-    arguments = (
-        "train",
-        "pairs.tsv",
-        "--pairs",
-        "--tokenizer",
-        "byte",
-        "-o",
-        "bytes",
-        *SMALL,
-        "--steps",
-        150,
-    )
-    assert charrnn(*arguments, cwd=learnt).status == 0
-    found = json.loads(charrnn("evaluate", "-m", "bytes", "--json", "pairs.tsv", cwd=learnt).out)["results"][
-        0
-    ]
+    as_bytes = ("train", "pairs.tsv", "--pairs", "--tokenizer", "byte", "-o", "bytes", *SMALL)
+    assert charrnn(*as_bytes, "--steps", 150, cwd=learnt).status == 0
+    evaluated = charrnn("evaluate", "-m", "bytes", "--json", "pairs.tsv", cwd=learnt)
+    found = json.loads(evaluated.out)["results"][0]
     assert found["pairs"] == len(SOURCES)
     assert found["exact_share"] > 0.5

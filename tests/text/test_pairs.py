@@ -18,6 +18,7 @@ from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.pairs import LONGEST_PAIR, checked_pairs, target_mask
 from charrnn.text.recorded import recorded_split
 from charrnn.text.sources import CHUNK
+from charrnn.text.tokenizer import Ids
 
 
 def read(path: Path, data: bytes, **settings: object) -> Corpus:
@@ -26,7 +27,7 @@ def read(path: Path, data: bytes, **settings: object) -> Corpus:
     return read_corpus([str(path)], CorpusConfig(pairs=True, **settings))  # type: ignore[arg-type]
 
 
-def lines_of(corpus: Corpus, ids: np.ndarray) -> list[str]:  # type: ignore[type-arg]
+def lines_of(corpus: Corpus, ids: Ids) -> list[str]:
     """The pairs that ids stand for."""
     return corpus.tokenizer.decode(ids).split("\n")[:-1]
 
