@@ -275,7 +275,7 @@ class _Column:
 
     @functools.cached_property
     def uniform(self) -> Callable[[], float]:
-        """Draws from a generator of the text's own; made on first use, which a greedy choice never comes to."""
+        """Draws from a generator of the text's own, made when it is first needed: never by a greedy choice."""
         return random.Random(self.seed).random
 
 
