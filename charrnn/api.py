@@ -148,6 +148,30 @@ class Model:
         _require_end(session)
         return samples(session, start)
 
+    def answer(self, sources: Iterable[str], **settings: Any) -> list[str]:
+        """The texts that the model writes for sources, one for each, as ``charrnn sample --each`` does.
+
+        A model of pairs writes the targets, greedily unless there is a ``temperature``; any other model
+        continues each source to the end of the line, or to ``length`` or ``stop``.
+
+        >>> model.answer(["Hello", "Good day"], length=0)
+        ['', '']
+
+        Args:
+            sources: without line ends.
+            settings: the fields of ``charrnn.config.SamplingConfig``; with ``beam=N`` the most probable of N.
+
+        Raises:
+            ConfigError: a setting is unknown or out of range, or asks for several texts or whole lines.
+            CorpusError: a source has a character that the model cannot read, or a tab; names its number.
+        """
+        from charrnn.sampling.each import EachLine, for_pairs
+
+        config = _config(for_pairs(settings, pairs=bool(self.file.corpus.get("pairs"))))
+        if config.lines is not None or config.num_samples > 1 or config.distinct or config.novel:
+            raise ConfigError("answer: one text a source; leave out lines, num_samples, distinct and novel")
+        return [found.text for found in EachLine(SamplingSession(self.file, config)).texts([list(sources)])]
+
     def score(self, text: str) -> NDArray[np.float32]:
         """The natural-log probability of each character of the text, given those before it.
 

@@ -59,6 +59,8 @@ class CorpusConfig(Config):
         2, "The rules by which items are read and held out; models up to 0.1.0 have 1.", at_least=1, at_most=2
     )
 
+    pairs: bool = setting(False, "Learn pairs: on each line a source, a tab, and the target to be written.")
+
     def __post_init__(self) -> None:
         """Checks the fields, that they go together, and that Python knows the encoding."""
         super().__post_init__()
@@ -66,6 +68,10 @@ class CorpusConfig(Config):
             raise ConfigError(
                 f"--column {' --column '.join(self.column)}: --lines learns one column; give one"
             )
+        if self.lines and self.pairs:
+            raise ConfigError("--lines learns whole lines and --pairs their targets; give one")
+        if self.pairs and (self.column or self.val is not None):
+            raise ConfigError("--pairs reads whole lines and holds out its own: leave out --column and --val")
         try:
             "".encode(self.encoding)
         except (LookupError, ValueError):
@@ -294,6 +300,12 @@ class SamplingConfig(Config):
     best_of: int = setting(
         1, "Generate N texts and print the one that is most probable per character.", at_least=1
     )
+    beam: int | None = setting(
+        None,
+        "Search for the N most probable texts instead of drawing one; with --each, or for a model of pairs.",
+        at_least=1,
+        at_most=1000,
+    )
     stop: tuple[str, ...] = setting((), "Stop before this text, which is not printed; repeatable.")
     until: tuple[str, ...] = setting(
         (),
@@ -342,6 +354,8 @@ class SamplingConfig(Config):
             raise ConfigError("--until goes on after --length characters; give a --length")
         if self.best_of > 1 and (lines or endless):
             raise ConfigError("--best-of compares whole texts: it wants a --length, and no --lines")
+        if self.beam is not None and (self.best_of > 1 or self.logprobs or self.novel_span is not None):
+            raise ConfigError("--beam finds the best: leave out --best-of, --logprobs and --novel-span")
         if lines and self.num_samples > 1:
             raise ConfigError("--lines and --num-samples both say how many; give one")
         if self.best_of > 1 and (whole or self.novel_span is not None):

@@ -62,7 +62,8 @@ if TYPE_CHECKING:
 def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, **options: Any) -> None:
     """Measure how well a model predicts each TEXT: a file, a directory, or - for stdin.
 
-    Without a TEXT, the model's own validation split is scored.
+    Without a TEXT, the model's own validation split is scored. A model of pairs answers the sources of each
+    TEXT, and its answers are compared with the targets.
     """
     config = from_mapping(EvaluationConfig, options)
     check(text, options)
@@ -79,6 +80,12 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     loaded = load_model(path)
     job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
     texts = remarked(read_texts(text, loaded, options), quiet=quiet)
+    if loaded.corpus.get("pairs"):
+        from charrnn.cli.pairs import evaluate_pairs
+
+        names = (run_name(path), str(path))
+        evaluate_pairs(job.evaluator, texts, options | {"quiet": quiet}, names, write)
+        return
     if options["per_line"]:
         note(summary(with_totals(list(job.write_lines(texts)))), quiet=quiet)
         return

@@ -47,6 +47,8 @@ def export(
     path = model_path(model, quiet=quiet)
     check(page, path, force=force)
     loaded = load_model(path)
+    if loaded.corpus.get("pairs"):
+        raise click.UsageError(f"{path}: a model of pairs, whose sources the page has no form for")
     precision: pages.Precision = "int8" if int8 else "float32" if float32 else "float16"
     name = run_name(path) if title is None else as_typed(title)
     text = pages.page(loaded, name, precision, generator=f"charrnn {__version__}")

@@ -11,6 +11,7 @@ from charrnn.cli.output import show_controls
 from charrnn.config import SamplingConfig
 from charrnn.errors import CharrnnError
 from charrnn.model.file import ModelFile
+from charrnn.sampling.each import EachLine
 from charrnn.sampling.session import SamplingSession
 from charrnn.sampling.writer import TextStream
 from charrnn.training.listener import Listener, Report, Status
@@ -60,10 +61,17 @@ class Samples(Listener):
         every: seconds of training between two samples.
         show: prints lines.
         model: returns the model as it is now.
+        pairs: for a model of pairs, those whose sources it answers.
     """
 
-    def __init__(self, every: float, show: Callable[[str], None], model: Callable[[], ModelFile]) -> None:
-        self._every, self._show, self._model = every, show, model
+    def __init__(
+        self,
+        every: float,
+        show: Callable[[str], None],
+        model: Callable[[], ModelFile],
+        pairs: Sequence[str] = (),
+    ) -> None:
+        self._every, self._show, self._model, self._pairs = every, show, model, pairs
         self._due: float | None = None
 
     def stepped(self, status: Status) -> None:
@@ -77,10 +85,24 @@ class Samples(Listener):
 
     def _write(self, seed: int) -> str:
         model = self._model()
+        if model.corpus.get("pairs"):
+            return self._answer(model)
         config = SamplingConfig(length=SAMPLE_LENGTH, seed=seed)
         session = SamplingSession(model, config)
         data = model.tokenizer.decode_bytes(list(TextStream(session, session.prompt(""))))
         return show_controls(data).decode().strip("\n")
+
+    def _answer(self, model: ModelFile) -> str:
+        """The answers to the held-out sources, a line each, wrong ones with the target."""
+        session = SamplingSession(model, SamplingConfig(length=SAMPLE_LENGTH, temperature=0.0, seed=0))
+        sources = [pair.partition("\t")[0] for pair in self._pairs]
+        lines = []
+        for pair, found in zip(
+            self._pairs, EachLine(session, skip_unknown=True).texts([sources]), strict=True
+        ):
+            line = f"{found.source}\t{found.text}"
+            lines.append(line if line == pair else f"{line}\t(not {pair.partition(chr(9))[2]})")
+        return show_controls("\n".join(lines).encode("utf-8", "replace")).decode()
 
 
 def require_tensorboard() -> None:

@@ -30,17 +30,20 @@ class Watcher(Listener):
 
     def __init__(self) -> None:
         self._val = math.nan
+        self._exact = ""  # of pairs
 
     def _summary(self, status: Status) -> str:
-        val = "" if math.isnan(self._val) else f" val {self._val:.3f}"
+        val = "" if math.isnan(self._val) else f" val {self._val:.3f}{self._exact}"
         speed = status.characters_per_second
         shown = f"{speed / 1000:.1f}k" if speed >= 1000 else f"{speed:.0f}"
         return f"epoch {status.epoch:.2f} train {status.recent_loss:.3f}{val} {shown} char/s"
 
     def evaluated(self, report: Report) -> None:
-        """Remembers the validation loss."""
+        """Remembers the validation loss and, of pairs, how many come out exactly right."""
         if report.val_loss is not None:
             self._val = report.val_loss
+        if report.exact is not None:
+            self._exact = f" exact {report.exact:.1%}"
 
     def set_back(self, status: Status) -> None:
         """Prints to which step the training returned."""
@@ -73,7 +76,8 @@ class Lines(Watcher):
         """Prints the evaluation."""
         super().evaluated(report)
         val = "" if report.val_loss is None else f", validation {report.val_loss:.4f} nats/char"
-        note(f"step {report.step}: evaluated: train {report.train_loss:.4f}{val}")
+        exact = "" if report.exact is None else f", {report.exact:.1%} exactly right"
+        note(f"step {report.step}: evaluated: train {report.train_loss:.4f}{val}{exact}")
 
 
 class Bar(Watcher):

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 @model_option
 @click.option("-p", "--prompt", help="Continue this text; - reads it from stdin.")
 @click.option("-f", "--file", "prompt_file", help="Continue this file's text, or bytes; - is stdin.")
+@click.option(
+    "--each", metavar="FILE",
+    help="Write a text for each line of this file, on a line of its own, as they come; - is stdin. For a "
+    "model of pairs the lines are sources, and the texts their targets.",
+)  # fmt: skip
 @click.option("--escape", is_flag=True, help="Read \\n, \\t, \\e ... in every option that is a text.")
 @click.option("--skip-unknown", is_flag=True, help="Leave out of the prompt what is not in the vocabulary.")
 @config_option(SamplingConfig, "length", "-n", "--length")
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 @config_option(SamplingConfig, "ban", "--ban")
 @config_option(SamplingConfig, "bias", metavar="TEXT=VALUE")
 @config_option(SamplingConfig, "best_of")
+@config_option(SamplingConfig, "beam")
 @config_option(SamplingConfig, "seed", "-s", "--seed")
 @config_option(SamplingConfig, "stop")
 @config_option(SamplingConfig, "until")
@@ -47,7 +53,10 @@ if TYPE_CHECKING:
     help="The text to be novel against, instead of the training text.",
 )
 @click.option("--copied", is_flag=True, help="Report on stderr the longest span copied from that text.")
-@click.option("--display-prompt/--no-display-prompt", default=True, help="Print the prompt before the text.")
+@click.option(
+    "--display-prompt/--no-display-prompt", default=None,
+    help="Print the prompt before the text.  [default: yes; with --each, and for a model of pairs, no]",
+)  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, help="Write a JSON object per text: text, finish_reason, seed."
 )
@@ -59,16 +68,20 @@ if TYPE_CHECKING:
 @click.option("-i", "--interactive", is_flag=True, help="Write a text together with the model, turn by turn.")
 @config_option(SamplingConfig, "device")
 @quiet_option
+@click.pass_context
 def sample(
+    context: click.Context,
+    /,
     *,
     model: str | None,
     prompt: str | None,
     prompt_file: str | None,
+    each: str | None,
     escape: bool,
     skip_unknown: bool,
     against: tuple[str, ...],
     copied: bool,
-    display_prompt: bool,
+    display_prompt: bool | None,
     as_json: bool,
     color: str,
     interactive: bool,
@@ -96,6 +109,13 @@ def sample(
     encoding = CorpusConfig(encoding=loaded.corpus.get("encoding", "utf-8")).encoding
     is_bytes = loaded.tokenizer.kind == "byte"
     text = read_prompt(prompt, prompt_file, encoding=encoding, any_bytes=is_bytes)
+    if each is not None or loaded.corpus.get("pairs"):
+        from charrnn.cli.each import sample_each
+
+        sample_each(loaded, config, each, text, given(context))
+        return
+    if config.beam is not None:
+        raise click.UsageError("--beam ends texts at line ends: it goes with --each, or a model of pairs")
     source = training_text(loaded, against) if copied else None
     context = click.get_current_context()
     # Extreme weights overflow; the sampler sees to it that what is drawn stays well defined.
@@ -111,7 +131,7 @@ def sample(
 
         converse(session, text)
         return
-    display = TextDisplay(session, start, text if display_prompt else "", keep=copied)
+    display = TextDisplay(session, start, "" if display_prompt is False else text, keep=copied)
     display.color = not as_json and wants_color(color, os.environ, terminal=terminal)
     (display.as_json if as_json else display.as_text)()
     if copied:

@@ -14,6 +14,7 @@ import click
 
 from charrnn.cli.options import Duration, config_option, given, quiet_option
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.text.pairs import LONGEST_PAIR
 
 if TYPE_CHECKING:
     from charrnn.training.listener import Listener
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 @config_option(CorpusConfig, "tokenizer")
 @config_option(CorpusConfig, "min_count")
 @config_option(CorpusConfig, "lines")
+@config_option(CorpusConfig, "pairs")
 @config_option(CorpusConfig, "column", metavar="NAME|N")
 @config_option(CorpusConfig, "encoding")
 @config_option(CorpusConfig, "newlines")
@@ -139,10 +141,19 @@ def watch(trainer: Trainer, sample_every: float | None, *, tensorboard: bool, qu
     screen = choose_listener(quiet=quiet)
     listeners: list[Listener] = [screen]
     if sample_every is not None and not quiet:
-        listeners.append(Samples(sample_every, screen.show, trainer.model_file))
+        listeners.append(Samples(sample_every, screen.show, trainer.model_file, shown_pairs(trainer)))
     if tensorboard:
         listeners.append(TensorBoard(trainer.directory, trainer.progress.step))
     return Group(listeners)
+
+
+def shown_pairs(trainer: Trainer) -> list[str]:
+    """A few of the held-out pairs, for samples; of the training pairs, if none are held out."""
+    corpus = trainer.corpus
+    if not corpus.config.pairs:
+        return []
+    ids = corpus.validation if len(corpus.validation) else corpus.train
+    return corpus.tokenizer.decode(ids[: 4 * LONGEST_PAIR]).removesuffix("\n").split("\n")[:4]
 
 
 def run(trainer: Trainer, listener: Listener) -> int | None:

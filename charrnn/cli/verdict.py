@@ -15,7 +15,6 @@ from charrnn.files import MODEL_FILE
 from charrnn.runs import run_name
 from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus
-from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
 
@@ -40,7 +39,9 @@ def describe(prepared: Prepared) -> str:
     if prepared.reason is not None:
         lines.append(f"plan: {prepared.reason}")
     batch = f"{counted(batches.batch, 'sequence')} of {counted(batches.time, 'character')} a step"
-    if corpus.config.lines:
+    if corpus.config.pairs:
+        lines.append(f"pairs: {batches.batch} a step, of {counted(batches.time, 'character')} on average")
+    elif corpus.config.lines:
         lines.append(f"lines: {batches.batch} a step, of {counted(batches.time, 'character')} on average")
     elif (batches.batch, batches.time) == (wanted.batch_size, wanted.seq_length):
         lines.append(f"batch: {batch}")
@@ -84,6 +85,7 @@ def result_lines(trainer: Trainer) -> list[str]:
     path = trainer.directory / MODEL_FILE
     progress = trainer.progress
     assert progress.best is not None
+    sources = " --each SOURCES" if trainer.corpus.config.pairs else ""
     split = "validation" if len(trainer.corpus.validation) else "training"
     return [
         f"model       {path}",
@@ -93,7 +95,7 @@ def result_lines(trainer: Trainer) -> list[str]:
         f"first step, {_seconds(progress.seconds - progress.aside)} in steps, {_seconds(progress.aside)} "
         "evaluating, saving and sampling",
         f"verdict     {verdict(trainer)}",
-        f"sample      charrnn sample -m {shlex.quote(run_name(path))}",
+        f"sample      charrnn sample -m {shlex.quote(run_name(path))}{sources}",
     ]
 
 
@@ -161,7 +163,7 @@ def verdict(trainer: Trainer) -> str:
         )
     if schedule.read_often:
         return (
-            f"as good as {MOST_PASSES:g} passes make it: more text would help, more time only with "
+            f"as good as {schedule.most_passes:g} passes make it: more text would help, more time only with "
             f"--patience 0{skipped}"
         )
     longer = "--time" if schedule.total_steps is None else "--steps or --epochs"

@@ -116,6 +116,11 @@ def json_line(sample: Sample, prompt: str) -> bytes:
             }
             for one in sample.logprobs
         ]
+    return json_object(found)
+
+
+def json_object(found: dict[str, Any]) -> bytes:
+    """An object as a line of JSON."""
     try:
         return (json.dumps(found, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:  # a lone surrogate is not valid UTF-8, but JSON can escape it

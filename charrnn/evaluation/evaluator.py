@@ -123,8 +123,9 @@ class Evaluator:
 
 
 def resets(model: ModelFile, config: EvaluationConfig) -> bool:
-    """Whether the state is reset at each line: if requested, or if the model was trained with ``--lines``."""
-    return config.reset == "lines" or (config.reset == "auto" and bool(model.corpus.get("lines")))
+    """Whether the state is reset at each line: if requested, or for models of lines and of pairs."""
+    items = bool(model.corpus.get("lines") or model.corpus.get("pairs"))
+    return config.reset == "lines" or (config.reset == "auto" and items)
 
 
 def section_ends(model: ModelFile, config: EvaluationConfig, text: ScoredText) -> Places | None:

@@ -231,6 +231,10 @@ class Stream:
         for mine, other in zip((self.hidden, self.cells), saved, strict=True):
             mine[...] = other if other.ndim == mine.ndim else other[..., None]
 
+    def select(self, columns: NDArray[np.int64]) -> None:
+        """Gives each of N streams the state of another one: stream i that of ``columns[i]`` (N,)."""
+        self.hidden[...], self.cells[...] = self.hidden[:, columns], self.cells[:, :, columns]
+
     def restore_one(self, column: int, saved: tuple[Floats, Floats]) -> None:
         """Restores one of N streams from the saved state of a single one."""
         self.hidden[:, column], self.cells[:, :, column] = saved

@@ -149,6 +149,12 @@ class TorchStream:
         self.hidden.copy_(saved[0])
         self.cells.copy_(saved[1])
 
+    def select(self, columns: NDArray[np.int64]) -> None:
+        """Gives each of N streams the state of another one: stream i that of ``columns[i]`` (N,)."""
+        chosen = torch.from_numpy(columns).to(self._engine.device)
+        self.hidden.copy_(self.hidden[:, chosen])
+        self.cells.copy_(self.cells[:, chosen])
+
     def restore_one(self, column: int, saved: tuple[Tensor, Tensor]) -> None:
         """Restores one of N streams from the saved state of a single one."""
         self.hidden[:, column : column + 1], self.cells[:, column : column + 1] = saved

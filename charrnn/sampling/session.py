@@ -83,7 +83,8 @@ class SamplingSession:
         if config.seed is None:
             config = dataclasses.replace(config, seed=draw_seed(os.urandom))
         self.config, self.tokenizer = config, model.tokenizer
-        self.forbidden = forbidden_ids(model.tokenizer, config)
+        self.pairs = bool(model.corpus.get("pairs"))  # each line is a source, a tab and a target
+        self.forbidden = forbidden_ids(model.tokenizer, config, also="\t" if self.pairs else "")
         self.bias = bias_of(model.tokenizer, config)
         self.stops = texts_of(model.tokenizer, config.stop, "--stop")
         self.untils = texts_of(model.tokenizer, config.until, "--until")
@@ -170,13 +171,13 @@ def make_engine(model: ModelFile, config: SamplingConfig) -> Any:
     return TorchEngine(model, config.device)
 
 
-def forbidden_ids(tokenizer: Tokenizer, config: SamplingConfig) -> list[int]:
-    """The ids that are never written: the unknown symbol and those of ``ban``, ascending.
+def forbidden_ids(tokenizer: Tokenizer, config: SamplingConfig, also: str = "") -> list[int]:
+    """The ids that are never written: the unknown symbol and those of ``ban`` and ``also``, ascending.
 
     Raises:
         ConfigError: no id is left.
     """
-    ids = {id for id in lookup(tokenizer, config.ban, "--ban").tolist() if id < tokenizer.size}
+    ids = {id for id in lookup(tokenizer, config.ban + also, "--ban").tolist() if id < tokenizer.size}
     if tokenizer.unknown is not None:
         ids.add(tokenizer.unknown)
     if len(ids) >= tokenizer.size:

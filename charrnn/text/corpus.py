@@ -22,6 +22,7 @@ from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.items import split_items
+from charrnn.text.pairs import separator, split_pairs
 from charrnn.text.reading import as_utf8, read_symbols, sha256_of
 from charrnn.text.scored import ScoredText, read_text
 from charrnn.text.sources import OPENERS, Skipped, Source, find_sources, gone
@@ -224,11 +225,14 @@ def _tokenizer(scan: _Scan, config: CorpusConfig) -> Tokenizer:
 
 
 def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> tuple[Ids, int]:
-    """The ids, in line mode with the held-out lines moved to the end, and the size of the training split.
+    """The ids, with the held-out lines or pairs moved to the end, and the size of the training split.
 
     Raises:
-        CorpusError: line mode, and the text is a single line.
+        CorpusError: the text is a single line, or the vocabulary lacks the newline or the tab.
     """
+    if config.pairs:
+        tab = separator(tokenizer, names)
+        return split_pairs(ids, tokenizer.start, tab, config.held_out)
     if not config.lines:
         return ids, config.train_size(len(ids))
     newline = tokenizer.newline

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from charrnn.config import CorpusConfig
+from charrnn.text.pairs import checked_pairs
 from charrnn.text.sources import Source
 from charrnn.text.tables import read_rows
 
@@ -33,12 +34,15 @@ def read_symbols(
         end: whether the last item of the last source is ended too, if it is not.
 
     Raises:
-        CorpusError: a source cannot be read, or has no such column.
+        CorpusError: a source cannot be read, has no such column, or is to hold pairs and does not.
     """
     for number, source in enumerate(sources):
         pieces = source.symbols(config)
         if digest is not None:
             pieces = _hashed(pieces, digest)
+        if config.pairs:
+            yield from checked_pairs(pieces, source.name)
+            continue
         if not config.lines or config.rules == 1:
             yield from pieces
             continue

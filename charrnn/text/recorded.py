@@ -54,7 +54,7 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
         find_recorded({"paths": [config.val], "sha256": recorded.get("val_sha256")}, config, remedy)
         return read_text(config.val, tokenizer, config)
     sources = find_recorded(recorded, config, remedy)
-    if config.lines:
+    if config.lines or config.pairs:
         pieces = _items(recorded["paths"], config, tokenizer, split)
     else:
         cut = config.train_size(int(recorded["characters"]))

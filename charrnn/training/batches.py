@@ -6,7 +6,8 @@ to begin the lane's next window with (truncated back-propagation through time). 
 place in the text, drawn from the seed and the epoch's number alone, so that windows fall differently each
 time and no generator's state has to be saved.
 
-In line mode the text is a set of items instead, and each batch holds whole items.
+In line mode the text is a set of items instead, and each batch holds whole items. Pairs are items
+whose loss is that of the target alone.
 """
 
 from __future__ import annotations
@@ -203,20 +204,59 @@ def length_classes(lengths: NDArray[np.int64], symbols: int) -> list[LengthClass
     return classes
 
 
+class PairBatches(ItemBatches):
+    """Batches of whole pairs, padded to the longest; only the targets and their line ends have a loss.
+
+    Attributes:
+        batch: pairs in a batch, as ``batch_size`` says.
+    """
+
+    def __init__(
+        self, ids: Ids, newline: int, tab: int, batch_size: int, seed: int, device: torch.device
+    ) -> None:
+        super().__init__(ids, newline, Shape(1, 2), seed, device)
+        self._tab = tab
+        count = len(self._items.begins)
+        self.batch = max(1, min(batch_size, count))
+        self.steps_per_epoch = count // self.batch
+
+    def window(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step: (longest, batch) of int64 each; what is not learnt is IGNORED."""
+        inputs, targets = super().window(step)
+        return inputs, targets.masked_fill(in_source(inputs, self._tab), IGNORED)
+
+
+def in_source(inputs: Tensor, tab: int) -> Tensor:
+    """Where the next symbol is still one of the source, or the tab: (time, batch) of bool."""
+    return (inputs == tab).cumsum(0) == 0
+
+
 Batches = LaneBatches | ItemBatches
 
 
 def build_batches(corpus: Corpus, config: TrainingConfig, device: torch.device) -> Batches:
-    """The batches of a corpus: items in line mode, lanes otherwise.
+    """The batches of a corpus: items in line mode, whole pairs, or lanes.
 
     Raises:
         CorpusError: as for ``fit_shape``.
     """
     assert config.seed is not None
+    if corpus.config.pairs:
+        newline, tab = corpus.tokenizer.start, int(corpus.tokenizer.lookup("\t")[0])
+        return PairBatches(corpus.train, newline, tab, config.batch_size, config.seed, device)
     shape = fit_shape(corpus.train_size, config.batch_size, config.seq_length)
     if corpus.config.lines:
         return ItemBatches(corpus.train, corpus.tokenizer.start, shape, config.seed, device)
     return LaneBatches(corpus.train, shape, config.seed, device)
+
+
+def symbols_a_step(corpus: Corpus, config: TrainingConfig) -> float:
+    """How many symbols a step reads, padding not counted; of items and pairs the mean."""
+    if corpus.config.pairs:
+        pairs = int((corpus.train == corpus.tokenizer.start).sum())
+        return min(config.batch_size, pairs) * corpus.train_size / pairs
+    shape = fit_shape(corpus.train_size, config.batch_size, config.seq_length)
+    return float(shape.batch * shape.time)
 
 
 def _cut(items: Items) -> Items:

@@ -19,8 +19,8 @@ from typing import Any
 from charrnn.config import MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine
 from charrnn.text.corpus import Corpus
-from charrnn.training.batches import fit_shape
-from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES
+from charrnn.training.batches import symbols_a_step
+from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES, MOST_PASSES_OF_PAIRS
 from charrnn.training.step import TrainingStep, build_step
 
 # From how many characters on, read by a medium model in the time, each of SIZES was the best one on a text of
@@ -34,6 +34,7 @@ TOLERANCE = 0.25  # of a halving, within which the batch size stays: speeds are 
 # steps. On a text of 140,000 characters it loses 0.013.
 OUTPUT_READS_ALL_FROM = 500_000
 EPOCHS_STEPS = 3000  # that --epochs should at least make
+PAIRS_A_STEP = 64  # more make each pass cheaper, but fewer steps
 
 MEASURED_SECONDS = 1.0
 MEASURED_SHARE = 0.02  # of --time, where that is less
@@ -80,8 +81,10 @@ def choose_model(
     model = dataclasses.replace(SIZES[size], **shape)
     chosen = dataclasses.replace(training, size=size)
     read = budget if model == medium else characters_read(model, training, corpus, machine)
+    pairs = corpus.config.pairs
     if "batch_size" not in asked:
-        chosen = dataclasses.replace(chosen, batch_size=batch_for(read, training, corpus.train_size))
+        batch = PAIRS_A_STEP if pairs else batch_for(read, training, corpus.train_size)
+        chosen = dataclasses.replace(chosen, batch_size=batch)
     if chosen.batch_size != training.batch_size:
         read = characters_read(model, chosen, corpus, machine)
     passes = planned = read / corpus.train_size
@@ -89,11 +92,12 @@ def choose_model(
         validated = max(LEAST_VALIDATED, round(VALIDATED_SHARE * read / FORWARD_SHARE))
         chosen = dataclasses.replace(chosen, validate=min(training.validate, validated))
         if training.patience:
-            planned = min(passes, MOST_PASSES)
-    if "output" not in shape and not model.tied and corpus.train_size >= OUTPUT_READS_ALL_FROM:
+            planned = min(passes, MOST_PASSES_OF_PAIRS if pairs else MOST_PASSES)
+    if "output" not in shape and not model.tied and not pairs and corpus.train_size >= OUTPUT_READS_ALL_FROM:
         model = dataclasses.replace(model, output="all")
     if "dropout" not in shape:
-        model = dataclasses.replace(model, dropout=dropout_for(planned, corpus.train_size))
+        dropout = 0.0 if pairs else dropout_for(planned, corpus.train_size)
+        model = dataclasses.replace(model, dropout=dropout)
     times = f"the text will be read about {_times(planned)}"
     if planned < passes:
         times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
@@ -147,8 +151,7 @@ def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus
     if training.epochs is not None:
         return max(1.0, training.epochs * corpus.train_size)  # a step is taken, however little was asked for
     if training.steps is not None:
-        shape = fit_shape(corpus.train_size, training.batch_size, training.seq_length)
-        return float(training.steps * shape.batch * shape.time)
+        return training.steps * symbols_a_step(corpus, training)
     assert training.time is not None
     return max(1.0, training.time * measure_speed(model, training, corpus, machine))
 

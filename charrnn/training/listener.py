@@ -32,7 +32,11 @@ class Status:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The result of one evaluation, as written to log.jsonl; losses in nats a character."""
+    """The result of one evaluation, as written to log.jsonl; losses in nats a character.
+
+    For pairs, losses are those of the targets' characters, and ``exact`` is the share of a sample of held-out
+    targets that come out exactly right; it is None otherwise.
+    """
 
     step: int
     epoch: float
@@ -44,6 +48,7 @@ class Report:
     lr: float
     gradient_norm: float
     characters_per_second: float
+    exact: float | None = None
 
 
 class Listener:

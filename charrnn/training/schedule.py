@@ -26,6 +26,8 @@ MOST_RESERVED = 0.25  # of the time for training, that is set aside for the last
 # dropout (benchmarks/README.md has the runs), and a schedule that ends there gives a better model than a
 # longer one that --patience breaks off.
 MOST_PASSES = 12.0
+# A target follows from its source, which is read again rather than memorized; --patience still ends in time.
+MOST_PASSES_OF_PAIRS = 60.0
 
 
 @dataclasses.dataclass
@@ -103,22 +105,30 @@ class Schedule:
         window: characters in a step.
         steps_per_epoch: steps in a pass over the training text.
         validation: characters in the validation split.
+        most_passes: over the training text, with --time and --patience.
 
     Attributes:
         progress: what has been seen so far.
         total_steps: how many steps there will be; None where that depends on the clock.
         passes: with --time, how often the text is read at most; infinite with --patience 0.
-        window, steps_per_epoch: as above.
+        window, steps_per_epoch, most_passes: as above.
     """
 
-    def __init__(self, config: TrainingConfig, window: int, steps_per_epoch: int, validation: int) -> None:
-        self._config, self._validation = config, validation
+    def __init__(
+        self,
+        config: TrainingConfig,
+        window: int,
+        steps_per_epoch: int,
+        validation: int,
+        most_passes: float = MOST_PASSES,
+    ) -> None:
+        self._config, self._validation, self.most_passes = config, validation, most_passes
         self.window, self.steps_per_epoch = window, steps_per_epoch
         self.progress = Progress()
         self.total_steps = config.steps
         if config.epochs is not None:
             self.total_steps = max(1, round(config.epochs * steps_per_epoch))
-        self.passes = MOST_PASSES if self.total_steps is None and config.patience else math.inf
+        self.passes = most_passes if self.total_steps is None and config.patience else math.inf
         # This session's speed; a resumed training may have moved to another machine.
         self._measured_steps, self._measured_seconds = 0, 0.0
         self._evaluation_seconds: float | None = None

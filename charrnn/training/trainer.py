@@ -28,7 +28,8 @@ from charrnn.text.items import find_items, some_items
 from charrnn.text.scored import unknown_nats
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.log import Log
-from charrnn.training.schedule import Progress, Schedule
+from charrnn.training.pairs import HeldOut
+from charrnn.training.schedule import MOST_PASSES, MOST_PASSES_OF_PAIRS, Progress, Schedule
 from charrnn.training.state import TrainingState, load_training, save_training
 from charrnn.training.step import build_step
 
@@ -80,8 +81,17 @@ class Trainer:
             self.validation = some_items(corpus.validation, corpus.tokenizer.start, self.config.validate)
         self._val_text = text
         self.schedule = Schedule(
-            self.config, self.step.window, self.step.steps_per_epoch, len(self.validation)
+            self.config,
+            self.step.window,
+            self.step.steps_per_epoch,
+            len(self.validation),
+            MOST_PASSES_OF_PAIRS if corpus.config.pairs else MOST_PASSES,
         )
+        self._pairs: HeldOut | None = None
+        if corpus.config.pairs and len(self.validation):
+            whole = np.flatnonzero(self.validation == corpus.tokenizer.start)[-1] + 1
+            self.validation = self.validation[:whole]
+            self._pairs = HeldOut(self.validation, corpus.tokenizer, machine.device)
         self.stopping = False
         self.recent_loss = math.nan
         self._pending: list[Tensor] = []  # losses not yet fetched from the device
@@ -197,8 +207,9 @@ class Trainer:
             return  # this evaluation is made anew on resuming
         progress = self.progress
         train_loss = progress.loss_sum / max(1, progress.loss_count)
+        exact = None if self._pairs is None else self._exact(self._pairs)
         if self.schedule.scored(train_loss if loss is None else loss, train_loss):
-            self._save_model(loss, train_loss)
+            self._save_model(loss, train_loss, exact)
         self.schedule.evaluated(time.perf_counter() - began)
         report = Report(
             step=progress.step,
@@ -211,20 +222,24 @@ class Trainer:
             lr=self.config.lr * self.schedule.rate,
             gradient_norm=float(self.step.gradient_norm),
             characters_per_second=self.schedule.characters_per_second,
+            exact=exact,
         )
         self._log.append(report)
         self.save()
         self._listener.evaluated(report)
 
     def _validate(self) -> float | None:
-        """The validation loss in nats a character, in float32; None without a split, or when stopping."""
+        """The validation loss in nats a character, in float32; None without a split, or when stopping.
+
+        For pairs it is that of the targets.
+        """
         ids = self.validation
         if len(ids) == 0:
             return None
         exact = Machine(self.machine.device, bf16=False)
         start = self.corpus.tokenizer.start
         text = self._val_text
-        if self.corpus.config.lines:
+        if self.corpus.config.lines or self._pairs is not None:
             ends = find_items(ids, start).ends if text is None else text.place(text.line_ends)
             pieces = line_pieces(self.model, ids, ends, start, exact)
         else:
@@ -233,15 +248,31 @@ class Trainer:
         done = 0
         self.model.eval()
         try:
-            for _, scores in pieces:
-                nats -= float(scores.sum(dtype=np.float64))
+            for place, scores in pieces:
+                learnt = slice(None) if self._pairs is None else self._pairs.predicted[place:][: len(scores)]
+                nats -= float(scores[learnt].sum(dtype=np.float64))
                 done += len(scores)
                 self._listener.evaluating(done / len(ids))
                 if self.stopping:
                     return None
         finally:
             self.model.train()
-        return nats / (len(ids) if text is None else text.characters)
+        return nats / self._validated
+
+    @property
+    def _validated(self) -> int:
+        """How many symbols the validation loss is the mean of."""
+        if self._val_text is not None:
+            return self._val_text.characters
+        return len(self.validation) if self._pairs is None else self._pairs.count
+
+    def _exact(self, pairs: HeldOut) -> float:
+        """The share of a sample of held-out targets that come out exactly right."""
+        self.model.eval()
+        try:
+            return pairs.exact(self.model, Machine(self.machine.device, bf16=False))
+        finally:
+            self.model.train()
 
     # -- model and state -----------------------------------------------------------------------------
 
@@ -264,13 +295,14 @@ class Trainer:
             quality=quality or {},
         )
 
-    def _save_model(self, val_loss: float | None, train_loss: float) -> None:
+    def _save_model(self, val_loss: float | None, train_loss: float, exact: float | None) -> None:
         quality: dict[str, Any] = {"step": self.progress.step, "train_nats_per_character": train_loss}
         if val_loss is not None:
             quality["nats_per_character"] = val_loss
             quality["bits_per_character"] = val_loss / math.log(2)
-            text = self._val_text
-            quality["characters"] = len(self.validation) if text is None else text.characters
+            quality["characters"] = self._validated
+        if exact is not None:
+            quality["exact"] = exact
         save_model(self.directory / MODEL_FILE, self.model_file(quality))
 
     def _keep(self) -> None:

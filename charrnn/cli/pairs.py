@@ -1,0 +1,134 @@
+"""``charrnn evaluate`` for a model of pairs: answers to all sources, compared with the targets."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from charrnn.cli.output import note
+from charrnn.config import SamplingConfig
+from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.pairs import Answered, PairScore, split_pair, target_nats, total
+from charrnn.sampling.each import EachLine
+from charrnn.sampling.session import SamplingSession
+from charrnn.text.scored import ScoredText
+
+HEADER = ("text", "model", "pairs", "exact", "exact %", "error rate", "nats/char", "unknown")
+LINE_HEADER = "line\texact\terrors\tnats\tsource\tanswer\ttruth\n"
+REFUSED = ("heatmap", "html", "baselines", "dynamic")
+BLOCK = 1024  # sources that are answered at a time
+
+
+def evaluate_pairs(
+    evaluator: Evaluator,
+    texts: Iterable[ScoredText],
+    options: Mapping[str, Any],
+    names: tuple[str, str],
+    write: Callable[[bytes], None],
+) -> None:
+    """Writes how well a model of pairs answers the sources of texts.
+
+    Args:
+        evaluator: of the model.
+        texts: of pairs.
+        options: of the command, by name.
+        names: of the model, and of its file.
+        write: takes the results.
+
+    Raises:
+        click.UsageError: an option has no meaning for pairs.
+    """
+    for name in REFUSED:
+        if options[name]:
+            raise click.UsageError(f"this is a model of pairs, whose targets are scored: leave out --{name}")
+    if options["reset"] == "none":
+        raise click.UsageError("this is a model of pairs, each read by itself: leave out --reset none")
+    results: list[tuple[str, PairScore]] = []
+    first = 1
+    for text in texts:
+        answered: list[Answered] = []
+        if options["per_line"] and first == 1:
+            write(LINE_HEADER.encode())
+        for one in answers(evaluator, text):
+            answered.append(one)
+            if options["per_line"]:
+                write(_line(first, one))
+            first += 1
+        results.append((text.name, total(answered, len(text.unknown))))
+    if options["per_line"]:
+        for name, score in results:
+            note(f"{name}: {score}", quiet=options["quiet"])
+    elif options["as_json"]:
+        write(to_json(results, names).encode())
+    else:
+        write(table(results, names[0]).encode("utf-8", "replace"))
+
+
+def answers(evaluator: Evaluator, text: ScoredText) -> Iterator[Answered]:
+    """The greedy answer to each source of a text of pairs, with source and target.
+
+    Characters that the vocabulary lacks are read as the unknown symbol; without one they are left out.
+    """
+    model, tokenizer = evaluator.model, text.tokenizer
+    session = SamplingSession(model, SamplingConfig(temperature=0.0, seed=0))
+    pieces = list(text.pieces())
+    # One character per symbol; bytes are read as Latin-1, so that bytes and characters go the same way.
+    symbols = "".join(piece if isinstance(piece, str) else piece.decode("latin-1") for piece in pieces)
+    nats = target_nats(text, evaluator.log_probabilities(text), symbols)
+    pairs = [split_pair(line) for line in symbols.split("\n")[:-1]]
+    sources = [_typed(source, tokenizer.kind) for source, _ in pairs]
+    blocks = (sources[at : at + BLOCK] for at in range(0, len(sources), BLOCK))
+    writer = EachLine(session, skip_unknown=tokenizer.unknown is None)
+    for (source, truth), cost, found in zip(pairs, nats, writer.texts(blocks), strict=True):
+        yield Answered(source, truth, tokenizer.symbols(found.ids), cost)
+
+
+def _typed(symbols: str, kind: str) -> str:
+    """A source as a user would give it, from one character per symbol."""
+    return symbols.encode("latin-1").decode("utf-8", "surrogateescape") if kind == "byte" else symbols
+
+
+def _line(number: int, one: Answered) -> bytes:
+    """A row of --per-line."""
+    exact = int(one.answer == one.truth)
+    row = f"{number}\t{exact}\t{one.errors}\t{one.nats:.4f}\t{one.source}\t{one.answer}\t{one.truth}\n"
+    return row.encode("utf-8", "replace")
+
+
+def table(results: list[tuple[str, PairScore]], model: str) -> str:
+    """Aligned columns below a header."""
+    rows = [HEADER] + [
+        (
+            name, model, str(score.pairs), str(score.exact), f"{score.exact_share:.2%}",
+            f"{score.error_rate:.4f}", f"{score.nats_per_character:.4f}", str(score.unknown),
+        )
+        for name, score in results
+    ]  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if at < 2 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip() + "\n")
+    return "".join(lines)
+
+
+def to_json(results: list[tuple[str, PairScore]], names: tuple[str, str]) -> str:
+    """A JSON object with the model's path and a list of results."""
+    found = [
+        {"text": name, "model": names[0]}
+        | dataclasses.asdict(score)
+        | {
+            "exact_share": score.exact_share,
+            "character_error_rate": score.error_rate,
+            "nats_per_character": score.nats_per_character,
+        }
+        for name, score in results
+    ]
+    return json.dumps({"model": names[1], "results": found}, indent=2) + "\n"

@@ -1,0 +1,70 @@
+"""The held-out pairs of a training: which symbols have a loss, and how many targets come out right."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from charrnn.model.device import Machine
+from charrnn.model.network import CharRNN
+from charrnn.text.items import find_items
+from charrnn.text.pairs import target_mask
+from charrnn.text.tokenizer import Ids, Tokenizer
+from charrnn.training.batches import IGNORED, PairBatches
+
+EXACT_SAMPLE = 512  # held-out pairs, of which the progress shows how many come out exactly right
+EXACT_BATCH = 64
+
+
+class HeldOut:
+    """The held-out pairs that choose the best model.
+
+    Attributes:
+        predicted: (symbols,) which symbols are a target's or its line end, and have a loss.
+        count: how many these are.
+    """
+
+    def __init__(self, ids: Ids, tokenizer: Tokenizer, device: torch.device) -> None:
+        newline, tab = tokenizer.start, int(tokenizer.lookup("\t")[0])
+        self.predicted = target_mask(ids, newline, tab)
+        self.count = int(self.predicted.sum())
+        self._sample = sample_of(ids, newline, tab, device)
+        self._banned = [tab] if tokenizer.unknown is None else [tab, tokenizer.unknown]
+
+    def exact(self, model: CharRNN, machine: Machine) -> float:
+        """The share of a sample of the targets that the model, in evaluation mode, writes exactly."""
+        return exact_share(model, self._sample, self._banned, machine)
+
+
+def sample_of(ids: Ids, newline: int, tab: int, device: torch.device) -> PairBatches:
+    """Batches of EXACT_SAMPLE of the pairs, spread evenly over them; of all, if there are fewer."""
+    items = find_items(ids, newline)
+    count = len(items.begins)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, EXACT_SAMPLE)).astype(np.int64))
+    spans = zip(items.begins[chosen].tolist(), items.ends[chosen].tolist(), strict=True)
+    sampled = np.concatenate([ids[begin:end] for begin, end in spans])
+    return PairBatches(sampled, newline, tab, EXACT_BATCH, seed=0, device=device)
+
+
+@torch.inference_mode()
+def exact_share(model: CharRNN, sample: PairBatches, banned: list[int], machine: Machine) -> float:
+    """The share of the pairs whose target a greedy choice writes exactly, line end included.
+
+    A greedy choice writes a target exactly where each of its symbols is the most probable one after those
+    before it. So one pass over the true targets tells, and nothing has to be written.
+
+    Args:
+        model: in evaluation mode, on the machine's device.
+        sample: the pairs.
+        banned: ids that are never written.
+        machine: the device and the arithmetic.
+    """
+    right = 0
+    for number in range(sample.steps_per_epoch):
+        inputs, targets = sample.window(number)  # (time, batch)
+        with machine.autocast():
+            logits, _ = model(inputs, None)  # (time, batch, vocabulary)
+        logits[..., banned] = -torch.inf
+        same = (logits.argmax(-1) == targets) | (targets == IGNORED)
+        right += int(same.all(0).sum())
+    return right / (sample.steps_per_epoch * sample.batch)

@@ -1,0 +1,58 @@
+"""Exact matches, character errors and nats of targets, against plain loops."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import functools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import charrnn.evaluation.pairs
+from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.pairs import Answered, edit_distance, target_nats, total
+from charrnn.text.scored import text_of
+from tests.conftest import random_model
+
+
+def test_examples() -> None:
+    """The examples in the docstrings hold."""
+    assert doctest.testmod(charrnn.evaluation.pairs).failed == 0
+
+
+@given(st.text("abc", max_size=7), st.text("abc", max_size=7))
+def test_edit_distance_is_that_of_the_recursion(first: str, second: str) -> None:
+    """The distance is the least number of edits, as its recursive definition says."""
+
+    @functools.cache
+    def distance(i: int, j: int) -> int:
+        if not i or not j:
+            return i + j
+        changed = distance(i - 1, j - 1) + (first[i - 1] != second[j - 1])
+        return min(changed, distance(i - 1, j) + 1, distance(i, j - 1) + 1)
+
+    assert edit_distance(first, second) == distance(len(first), len(second))
+
+
+def test_sums_over_pairs() -> None:
+    """Exact matches, error rate and nats are sums over pairs, divided at the end."""
+    score = total([Answered("a", "abcd", "abcd", 1.0), Answered("b", "xy", "xz1", 2.5)], unknown=1)
+    assert (score.pairs, score.exact, score.errors, score.characters) == (2, 1, 2, 6)
+    assert (score.exact_share, score.error_rate) == (0.5, 2 / 6)
+    assert score.nats_per_character == pytest.approx(3.5 / 8)
+    assert score.unknown == 1
+
+
+@pytest.mark.parametrize("vocabulary", ["\t\nabc", None])
+def test_target_nats_are_those_of_the_targets_alone(vocabulary: str | None) -> None:
+    """A pair's nats are those of its target and line end, the state beginning anew at each pair."""
+    model = dataclasses.replace(random_model(vocabulary=vocabulary), corpus={"pairs": True})
+    lines = ["ab\tc", "a\tbca", "ccc\ta"]
+    symbols = "\n".join(lines) + "\n"
+    text = text_of(symbols, model.tokenizer)
+    found = target_nats(text, Evaluator(model).log_probabilities(text), symbols)
+    for line, nats in zip(lines, found, strict=True):
+        alone = Evaluator(model).log_probabilities(text_of(line + "\n", model.tokenizer))
+        assert nats == pytest.approx(-float(alone[line.index("\t") + 1 :].sum()), abs=1e-4)
