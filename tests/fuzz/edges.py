@@ -153,7 +153,7 @@ TRAIN: dict[str, Values | Flag] = {
     ),
     "--steps": whole(1, huge=False),
     "--size": choice("auto", some=("small", "medium", "large"), drop=SIZES),
-    "--cell": choice("lstm", "gru", "rnn"),
+    "--cell": choice("lstm", "gru", "rnn", "relu"),
     "--num-layers": whole(1, 64),
     "--hidden-size": whole(1, 65536),
     "--embedding-size": whole(1, 65536),
@@ -173,6 +173,14 @@ TRAIN: dict[str, Values | Flag] = {
     "--tokenizer": choice("char", "byte"),
     "--min-count": whole(1),
     "--lines": Flag(),
+    "--column": Values(any=("1", "a", "\N{SNOWMAN}"), wrong=("", "0", "-1", "nan"), beside=("--lines",)),
+    "--pairs": Flag(frozenset(WRONG)),
+    "--val": Values(
+        ok=("t.txt", "folder"), wrong=(*STRANGE, "-", "m.safetensors", "zeros"), drop=("--val-fraction",)
+    ),
+    "--keep-every": Values(
+        ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)
+    ),
     "--encoding": Values(
         ok=("utf-8", "latin-1", "UTF8", "cp1252"),
         refused=("", "x", "base64", "hex", "zlib", "rot13", "undefined", "a" * 300),
@@ -237,6 +245,15 @@ SAMPLE: dict[str, Values | Flag] = {
         any=("\udcff", "\x1b[31m"),
         refused=("\n abcdefghijklmnopqrstuvwxyz",),
     ),
+    "--no-repeat": Values(ok=("2", "40"), refused=("1", "0", "-1", *NO_INTEGER), any=HUGE),
+    "--bias": Values(
+        ok=("a=1", "a=-1e30", "==2", "a=0"),
+        any=("\N{SNOWMAN}=1", "\udcff=1", "a=1e308"),
+        refused=("", "a", "=1", "a=", "a=x", "a=nan", "a=inf"),
+    ),
+    "--until": Values(ok=("a", "\N{SNOWMAN}", "a" * 5000), refused=("",), any=("\udcff",)),
+    "--each": Values(ok=("t.txt", "-"), wrong=("", "missing", "folder", "a" * 300)),
+    "--beam": Values(ok=("1", "3"), refused=("0", "-1", "1001", *NO_INTEGER), beside=("--each", "t.txt")),
     "--best-of": whole(1, huge=False),
     "--seed": whole(0, 2**63 - 1),
     "--stop": Values(ok=("a", "\N{SNOWMAN}", "a" * 5000), refused=("",), any=("\udcff",)),
@@ -284,7 +301,10 @@ EVALUATE: dict[str, Values | Flag] = {
     "--train": Values(
         ok=("t.txt", "folder"), wrong=(*STRANGE, "/dev/zero", "m.safetensors"), beside=("--baselines",)
     ),
-    "--reset": choice("auto", "none", "lines"),
+    "--reset": Values(
+        ok=("auto", "none", "lines", "1", "256"), refused=("0", "-1", "", "x", "1.5", "nan"), any=HUGE
+    ),
+    "--newlines": choice("keep", "unix"),
     "--precision": choice("fp32", some=("bf16",)),
     "--streams": whole(1),
     "--device": choice("auto", "cpu", some=("cuda", "mps")),
