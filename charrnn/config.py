@@ -7,7 +7,6 @@ range raises ConfigError with the flag's name, so that Python and the shell refu
 from __future__ import annotations
 
 import dataclasses
-import numbers
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -386,9 +385,7 @@ class EvaluationConfig(Config):
     dynamic_segment: int = setting(20, "Characters between updates of dynamic evaluation.", at_least=1)
 
     def __post_init__(self) -> None:
-        """Checks the fields; a ``reset`` that is a whole number, as from Python, becomes text."""
-        if isinstance(self.reset, numbers.Integral) and not isinstance(self.reset, bool):
-            object.__setattr__(self, "reset", str(int(self.reset)))
+        """Checks the fields, and that ``reset`` is a word or a whole number."""
         super().__post_init__()
         if self.reset not in RESETS and not self.window:
             raise ConfigError(f"--reset {self.reset}: must be {', '.join(RESETS)} or a whole number from 1")

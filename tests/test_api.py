@@ -258,7 +258,7 @@ def test_a_text_may_hold_half_a_surrogate_pair() -> None:
 
 def test_samples_hold_their_exact_bytes() -> None:
     """A sample's ``bytes`` are its text as UTF-8, or of a byte model the bytes that it wrote."""
-    (sample,) = Model(random_model(vocabulary="aéb")).samples(length=30, seed=1)
+    (sample,) = Model(random_model(vocabulary="abé")).samples(length=30, seed=1)
     assert sample.bytes.decode() == sample.text
     (sample,) = Model(random_model(vocabulary=None)).samples(length=30, seed=1, logprobs=2)
     assert sample.bytes == bytes(sample.ids)

@@ -141,7 +141,7 @@ def test_every_number_has_a_range_that_holds(config: type[Any], name: str) -> No
     low, high = rule.at_least, rule.at_most
     assert (low is None) != (rule.above is None)
     assert high is None or rule.below is None
-    step = 1 if rule.type is int else 1e-9
+    step = 1 if rule.type is int or (high or 0) > 1e6 else 1e-9
     if low is not None:
         taken(config, name, low)
         refused(config, name, low - step)

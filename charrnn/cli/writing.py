@@ -130,7 +130,7 @@ def json_object(found: dict[str, Any]) -> bytes:
 def exact_bytes(text: str, data: bytes, name: str = "bytes") -> dict[str, str]:
     """A field with the data in base64, if the text is not the whole of it; else none.
 
-    >>> exact_bytes("aé", b"a\xc3\xa9"), exact_bytes("a\ufffd", b"a\xe9")
+    >>> exact_bytes("aé", b"a\\xc3\\xa9"), exact_bytes("a\\ufffd", b"a\\xe9")
     ({}, {'bytes': 'Yek='})
     """
     if text.encode("utf-8", "surrogatepass") == data:

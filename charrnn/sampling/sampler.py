@@ -44,8 +44,8 @@ def finite(logits: Floats) -> Floats:
 
 
 def _bound(logits: Floats) -> float:
-    """A magnitude such that the difference of two logits does not overflow."""
-    return float(np.finfo(logits.dtype).max) / 4
+    """A magnitude such that differences of two logits do not overflow, divided by a temperature of 1e-200."""
+    return min(float(np.finfo(logits.dtype).max) / 4, 1e100)
 
 
 def add_bias(logits: Floats, ids: Sequence[int], values: Sequence[float]) -> Floats:
