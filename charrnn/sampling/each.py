@@ -275,7 +275,7 @@ class _Column:
 
     @functools.cached_property
     def uniform(self) -> Callable[[], float]:
-        """Draws from a generator of the text's own, made when first needed: greedy choices need none."""
+        """Draws from a generator of the text's own, made when it is first needed."""
         return random.Random(self.seed).random
 
 
