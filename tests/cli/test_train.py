@@ -282,12 +282,13 @@ def test_a_finished_run_names_the_ways_to_go_on(train: Callable[..., Result], te
     commands = [line.split(": ", 1)[1] for line in again.err.splitlines() if line.startswith("  ")]
     assert [shlex.split(command)[1:] for command in commands] == [
         ["train", str(text), "--resume", "--steps", "6"],
-        ["train", str(text), "--lines", "--num-layers", "1", "--embedding-size", "16", "--steps", "6", "-o", "runs/mow-2"],
+        ["train", str(text), "--lines", "--num-layers", "1", "--embedding-size", "16", "--steps", "6",
+         "-o", "runs/mow-2"],
         ["train", str(text), "--lines", "--init-from", "mow", "-o", "runs/mow-2"],
     ]  # fmt: skip
-    for command in (commands[2], commands[0], commands[1].replace("mow-2", "mow-3")):
-        steps = [] if "--steps" in command else ["--steps", 3]
-        done = train(*shlex.split(command)[2:], *steps, "-q")
+    for advised in (commands[2], commands[0], commands[1].replace("mow-2", "mow-3")):
+        steps = [] if "--steps" in advised else ["--steps", 3]
+        done = train(*shlex.split(advised)[2:], *steps, "-q")
         assert done.status == 0, done.err
     assert load_model(Path("runs/mow/model.safetensors")).training["steps"] in (3, 6)
     assert "runs/mow: finished already" in train(text, "--resume", "--steps", 6).err
