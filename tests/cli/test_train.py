@@ -314,7 +314,7 @@ def test_time_is_accounted_for(train: Callable[..., Result], text: Path) -> None
     assert result.status == 0, result.err
     assert re.search(r"before the first step: [\d.]+ s \(loading torch [\d.]+, reading the text ", result.err)
     found = re.search(
-        r"^time +([\d.]+) s: ([\d.]+) s before .* ([\d.]+) s in .* ([\d.]+) s eval", result.out, re.M
+        r"^time: ([\d.]+) s, ([\d.]+) s before .* ([\d.]+) s in .* ([\d.]+) s eval", result.err, re.M
     )
     assert found is not None
     total, before, steps, aside = map(float, found.groups())
