@@ -88,7 +88,7 @@ def train(
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
     from charrnn.cli.output import note
-    from charrnn.cli.verdict import describe, result_lines, ways_on
+    from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
     from charrnn.runs import find_model
     from charrnn.training.setup import Request, open_training
 
@@ -118,6 +118,7 @@ def train(
         command = resuming_command(corpus, output_dir)
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
+    note(time_line(trainer), quiet=quiet)
     for line in result_lines(trainer):
         click.echo(line)
     return 0

@@ -91,12 +91,19 @@ def result_lines(trainer: Trainer) -> list[str]:
         f"model       {path}",
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
-        f"time        {_seconds(progress.before + progress.seconds)}: {_seconds(progress.before)} before the "
-        f"first step, {_seconds(progress.seconds - progress.aside)} in steps, {_seconds(progress.aside)} "
-        "evaluating, saving and sampling",
         f"verdict     {verdict(trainer)}",
         f"sample      charrnn sample -m {shlex.quote(run_name(path))}{sources}",
     ]
+
+
+def time_line(trainer: Trainer) -> str:
+    """What the time of a training was spent on, over all sessions."""
+    progress = trainer.progress
+    return (
+        f"time: {_seconds(progress.before + progress.seconds)}, {_seconds(progress.before)} before the first "
+        f"step, {_seconds(progress.seconds - progress.aside)} in steps, {_seconds(progress.aside)} "
+        "evaluating, saving and sampling"
+    )
 
 
 def _seconds(seconds: float) -> str:

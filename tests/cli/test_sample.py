@@ -51,14 +51,13 @@ def test_length_is_exact_in_characters(charrnn: Charrnn, write_model: ModelWrite
 
 
 @pytest.mark.parametrize(
-    ("prompt", "known", "form"), [("café", "caf\xe9", "NFC"), ("caf\xe9", "cafe\u0301", "NFD")]
+    ("prompt", "known", "form"), [("cafe\u0301", "caf\xe9", "NFC"), ("caf\xe9", "cafe\u0301", "NFD")]
 )
 def test_a_prompt_in_another_normal_form_is_told_which(
     charrnn: Charrnn, write_model: ModelWriter, prompt: str, known: str, form: Literal["NFC", "NFD"]
 ) -> None:
     """Where only the Unicode normalization differs, the error says so; the normalized prompt is taken."""
     path = write_model(random_model(vocabulary="".join(sorted(set(known + "abc \n")))))
-    prompt = unicodedata.normalize("NFD" if form == "NFC" else "NFC", prompt)
     refused = charrnn("sample", "-m", path, "-p", prompt, *QUICK)
     assert refused.status == 1
     assert f"it knows the text in Unicode's {form} form: normalize it" in one_line(refused.stderr)
