@@ -7,23 +7,22 @@ and the tokenizer. A resumed training hashes its text to check that it is unchan
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import json
-import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
+from charrnn.text.cache import CachedIds
 from charrnn.text.items import split_items
 from charrnn.text.sources import OPENERS, Found, as_utf8, find_sources, read_sources
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
+
+EXPANDED = 1000  # times the size of a compressed file, beyond which the size of its text is told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,9 @@ class Corpus:
         characters: the number of characters, or of bytes for a byte tokenizer.
         bytes: the size of the text as UTF-8.
         sha256: of the text as UTF-8; for a plain UTF-8 file, what ``sha256sum`` prints.
-        files: the number of sources.
+        sources: the paths of the files that were read.
+        expanded: the names of compressed files whose texts are over EXPANDED times as large, with both sizes
+            in bytes.
         skipped: the number of files in directories that were skipped.
         config: how the text was read and split.
         train_size: the number of symbols in the training split, rounded down as nanoGPT does: 1,003,854 of
@@ -53,11 +54,17 @@ class Corpus:
     characters: int
     bytes: int
     sha256: str
-    files: int
+    sources: tuple[Path, ...]
     skipped: int
     config: CorpusConfig
     train_size: int
     cache: Path | None = None
+    expanded: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def files(self) -> int:
+        """The number of sources."""
+        return len(self.sources)
 
     @property
     def train(self) -> Ids:
@@ -88,6 +95,7 @@ class _Scan:
     size: int = 0  # bytes as UTF-8
     hash: Any = dataclasses.field(default_factory=hashlib.sha256)
     counter: VocabularyCounter | None = dataclasses.field(default_factory=VocabularyCounter)
+    expanded: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
 
     def add(self, chunk: str | bytes) -> None:
         data = as_utf8(chunk)
@@ -121,15 +129,13 @@ def read_corpus(
     paths = list(paths)
     found = find_sources(paths, config)
     names = ", ".join(paths)
-    scan = _scan(found, config, counter=VocabularyCounter() if tokenizer is None else None, names=names)
+    counter = VocabularyCounter() if tokenizer is None else None
+    scan = _scan(found, config, counter, names, directory or Path(tempfile.gettempdir()))
     if tokenizer is None:
         assert scan.counter is not None
         byte = config.tokenizer == "byte"
         tokenizer = ByteTokenizer() if byte else scan.counter.tokenizer(config.min_count)
-    pieces = (_ids_of(chunk, tokenizer, names) for chunk in read_sources(found.sources, config))
-    ids, cache = _keep(pieces, scan, tokenizer, directory)
-    if len(ids) != scan.characters:
-        raise CorpusError(f"{names}: changed while it was read; try again when nothing writes to it")
+    ids, cache = _keep(_encoded(found, config, tokenizer, scan, names), scan, tokenizer, directory)
     ids, train_size = _split(ids, tokenizer, config, names)
     return Corpus(
         ids=ids,
@@ -139,23 +145,33 @@ def read_corpus(
         characters=scan.characters,
         bytes=scan.size,
         sha256=scan.hash.hexdigest(),
-        files=len(found.sources),
+        sources=tuple(source.path for source in found.sources),
         skipped=found.skipped,
         config=config,
         train_size=train_size,
         cache=cache,
+        expanded=tuple(scan.expanded),
     )
 
 
-def _scan(found: Found, config: CorpusConfig, counter: VocabularyCounter | None, names: str) -> _Scan:
-    """The first reading of the sources.
+def _scan(
+    found: Found, config: CorpusConfig, counter: VocabularyCounter | None, names: str, place: Path
+) -> _Scan:
+    """The first reading of the sources, whose ids will be written to a place if they are many.
 
     Raises:
         CorpusError: they are empty, or cannot be decoded.
+        OSError: the place has too little free space for the ids, a byte each at least.
     """
-    scan = _Scan(counter=counter)
-    for chunk in read_sources(found.sources, config):
-        scan.add(chunk)
+    scan, room = _Scan(counter=counter), files.free_space(place)
+    for source in found.sources:
+        before = scan.size
+        for chunk in read_sources([source], config):
+            scan.add(chunk)
+            if scan.characters > files.IN_MEMORY:
+                files.require_space(scan.characters, room, place)
+        if source.compressed and scan.size - before > EXPANDED * (size := source.path.stat().st_size):
+            scan.expanded.append((source.name, size, scan.size - before))
     if scan.characters == 0:
         raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
     return scan
@@ -179,65 +195,41 @@ def _keep(
 ) -> tuple[Ids, Path | None]:
     """The pieces as one array: in memory, or memory-mapped from a temporary file or from the run's cache."""
     dtype = tokenizer.id_dtype
-    if directory is None or scan.characters * dtype.itemsize <= files.IN_MEMORY:
-        ids = files.SpilledArray(dtype)
-        for piece in pieces:
-            ids.add(piece)
-        return ids.finish(), None
-    encoding = json.dumps([scan.hash.hexdigest(), tokenizer.describe()], sort_keys=True)
-    key = hashlib.sha256(encoding.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    path = directory / files.CACHED_IDS.format(key)
-    if not path.exists():
-        _write_cache(path, pieces, scan.characters, dtype)
-    if not path.exists():
-        return np.empty(0, dtype), None  # the text changed: the caller checks the number of ids
-    mapped: Ids = np.load(path, mmap_mode="r")
-    return mapped, path
+    if directory is not None and scan.characters * dtype.itemsize > files.IN_MEMORY:
+        cache = CachedIds(directory, scan.hash.hexdigest(), scan.characters, tokenizer)
+        mapped = cache.load()
+        return cache.write(pieces) if mapped is None else mapped, cache.path
+    ids = files.SpilledArray(dtype)
+    for piece in pieces:
+        ids.add(piece)
+    return ids.finish(), None
 
 
-def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[Any]) -> None:
-    """Writes the ids to a temporary name, then renames the file, so that it is complete or absent.
+def _encoded(
+    found: Found, config: CorpusConfig, tokenizer: Tokenizer, scan: _Scan, names: str
+) -> Iterator[Ids]:
+    """The ids of the sources, chunk by chunk, with unknown characters folded.
 
     Raises:
-        CorpusError: from the pieces.
-        OSError: there is no room; names the file.
+        CorpusError: there is an unknown character, but no unknown symbol; or, at the end, the text is not
+            the one that was scanned.
     """
-    part = Path(f"{path}{files.PART}")
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
-    written = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for piece in pieces:
-                written += file.write(piece.tobytes()) // dtype.itemsize
-            file.flush()
-            os.fsync(file.fileno())
-        if written == count:
-            part.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        part.unlink(missing_ok=True)
-        if not path.exists():
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()  # which fails, as it should, if it holds anything
-
-
-def _ids_of(chunk: str | bytes, tokenizer: Tokenizer, names: str) -> Ids:
-    """A chunk's ids, with unknown characters folded.
-
-    Raises:
-        CorpusError: there is an unknown character, but no unknown symbol.
-    """
-    ids, unknown = tokenizer.fold(chunk)
-    if len(unknown) and tokenizer.unknown is None:
-        character = chunk[int(unknown[0])]
-        raise CorpusError(
-            f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
-            "give that text back, or train anew"
-        )
-    return ids
+    changed = CorpusError(f"{names}: changed while it was read; try again when nothing writes to it")
+    digest = hashlib.sha256()
+    for chunk in read_sources(found.sources, config):
+        digest.update(as_utf8(chunk))
+        ids, unknown = tokenizer.fold(chunk)
+        if len(unknown) and tokenizer.unknown is None:
+            if scan.counter is not None:  # the vocabulary was made from this text
+                raise changed
+            character = chunk[int(unknown[0])]
+            raise CorpusError(
+                f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
+                "give that text back, or train anew"
+            )
+        yield ids
+    if digest.digest() != scan.hash.digest():
+        raise changed
 
 
 def corpus_name(path: str) -> str:

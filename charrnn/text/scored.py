@@ -7,6 +7,8 @@ vocabulary lacks, whose positions are recorded.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -35,7 +37,7 @@ class ScoredText:
         unknown: (unknown,) positions of the characters that the vocabulary lacks, ascending.
         newlines: (newlines,) positions of the newlines, ascending.
         tokenizer: the model's.
-        pieces: a function that reads the text again, piece by piece.
+        pieces: a function that reads the text again, piece by piece; CorpusError where it has changed.
     """
 
     name: str
@@ -76,7 +78,9 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> ScoredText:
     ids = SpilledArray(tokenizer.id_dtype)
     unknown, newlines = SpilledArray(np.dtype(np.int64)), SpilledArray(np.dtype(np.int64))
     characters = size = 0
+    digests = []
     for piece in pieces():
+        digests.append(_digest(piece))
         found, missing = tokenizer.fold(piece)
         points = code_points(piece) if isinstance(piece, str) else found  # (characters,)
         newlines.add(np.flatnonzero(points == NEWLINE) + characters)
@@ -87,7 +91,24 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer) -> ScoredText:
     if characters == 0:
         raise CorpusError(f"{name}: empty; give a text of at least one character")
     places = unknown.finish(), newlines.finish()
-    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, pieces)
+    again = _same_again(name, pieces, digests)
+    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, again)
+
+
+def _digest(piece: str | bytes) -> bytes:
+    return hashlib.blake2b(as_utf8(piece), digest_size=16).digest()
+
+
+def _same_again(name: str, pieces: Pieces, digests: list[bytes]) -> Pieces:
+    """The same pieces, each compared with what it was when the text was encoded."""
+
+    def again() -> Iterator[str | bytes]:
+        for piece, digest in itertools.zip_longest(pieces(), digests):
+            if piece is None or _digest(piece) != digest:
+                raise CorpusError(f"{name}: changed while it was read; try again when nothing writes to it")
+            yield piece
+
+    return again
 
 
 def text_config(

@@ -1,6 +1,6 @@
 """Sources of text: files, directories, compressed files, pipes and stdin, read chunk by chunk.
 
-Stdin and pipes are copied to a temporary file, so that every source can be read twice.
+Stdin and pipes are copied to memory or to a temporary file, so that every source can be read twice.
 """
 
 from __future__ import annotations
@@ -13,32 +13,44 @@ import gzip
 import io
 import lzma
 import os
-import shutil
+import stat
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
+from charrnn.files import LOCK_FILE, SpilledArray, lock_owner
+from charrnn.text.cache import is_cache
+from charrnn.text.xz import MEMORY, XzFile
 
 CHUNK = 1 << 20  # bytes read at a time
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": XzFile}
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One input: a file, or the temporary copy of stdin or of a pipe.
+    """One input: a file, or a copy of what stdin or a pipe held.
 
     Attributes:
         path: of the file to read.
         name: for messages.
+        copy: (bytes,) uint8, where the source itself cannot be read again; memory-mapped if large.
     """
 
     path: Path
     name: str
+    copy: NDArray[np.uint8] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it is decompressed as it is read."""
+        return self.copy is None and self.path.suffix in OPENERS
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -47,6 +59,9 @@ class Source:
             with OPENERS.get(self.path.suffix, open)(self.path, "rb") as file:
                 yield file
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            if "limit" in str(error):  # how lzma says that the file asks for too much memory
+                reason = f"takes more than {MEMORY >> 20} MB of memory to decompress; decompress it first"
+                raise CorpusError(f"{self.name}: {reason}") from None
             raise CorpusError(f"{self.name}: damaged {self.path.suffix[1:]} file: {error}") from None
         except OSError as error:
             reason = error.strerror or str(error)
@@ -54,6 +69,10 @@ class Source:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes, at most CHUNK at a time."""
+        if self.copy is not None:
+            for begin in range(0, len(self.copy), CHUNK):
+                yield self.copy[begin : begin + CHUNK].tobytes()
+            return
         with self.open() as file:
             while chunk := file.read(CHUNK):
                 yield chunk
@@ -135,7 +154,7 @@ def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
         if not name:
             raise CorpusError("'': an empty path; is a shell variable unset?")
         if name == "-":
-            sources.append(_spool_stdin())
+            sources.append(_copy_stdin())
         elif path.is_dir():
             found = _find_in_directory(path, config)
             sources += found.sources
@@ -143,18 +162,23 @@ def find_sources(paths: Iterable[str], config: CorpusConfig) -> Found:
         elif path.is_file():
             sources.append(Source(path, name))
         elif path.exists():
-            sources.append(_spool_pipe(path, name))
+            sources.append(_copy_pipe(path, name))
         else:
             raise CorpusError(f"{name}: no such file or directory")
     return Found(sources, skipped)
 
 
 def _find_in_directory(directory: Path, config: CorpusConfig) -> Found:
+    def report(error: OSError) -> None:
+        raise CorpusError(f"{error.filename}: cannot be read: {error.strerror}")
+
     sources, skipped = [], 0
-    for folder, folders, files in os.walk(directory):
+    for folder, folders, files in os.walk(directory, onerror=report):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(folder, name)
+            if is_cache(path) or (name == LOCK_FILE and lock_owner(path)):
+                continue  # of the run that is about to begin, in a directory of texts
             source = Source(path, str(path))
             hidden = name.startswith(".") or not path.is_file() or path.stat().st_size == 0
             if hidden or not (config.tokenizer == "byte" or source.is_text(config)):
@@ -167,31 +191,64 @@ def _find_in_directory(directory: Path, config: CorpusConfig) -> Found:
     return Found(sources, skipped)
 
 
-def _spool_stdin() -> Source:
-    """Stdin, copied to a temporary file that is deleted when the process ends."""
+def _copy_stdin() -> Source:
+    """What stdin holds, read to its end."""
     if sys.stdin is None or sys.stdin.closed:
         raise CorpusError("-: stdin is closed; name a file")
-    return _spool(sys.stdin.buffer, "-")
+    with contextlib.suppress(OSError):  # where it is no file of the system's
+        _refuse_device(os.fstat(sys.stdin.fileno()), "-", terminal=sys.stdin.isatty())
+    return Source(Path("-"), "-", _copied(sys.stdin.buffer, "-"))
 
 
-def _spool_pipe(path: Path, name: str) -> Source:
-    """A named pipe or a shell's ``<(command)``, copied to a temporary file."""
+def _copy_pipe(path: Path, name: str) -> Source:
+    """What a named pipe or a shell's ``<(command)`` holds."""
     try:
+        _refuse_device(path.stat(), name)
         with path.open("rb") as pipe:
-            return _spool(pipe, name)
+            return Source(path, name, _copied(pipe, name))
     except OSError as error:
         raise CorpusError(f"{name}: {error.strerror}") from None
 
 
-def _spool(stream: IO[bytes], name: str) -> Source:
-    spool = tempfile.NamedTemporaryFile(prefix="charrnn-spool-")  # noqa: SIM115 (lives with _SPOOLS)
-    _SPOOLS.append(spool)
-    shutil.copyfileobj(stream, spool, CHUNK)
-    spool.flush()
-    return Source(Path(spool.name), name)
+def _refuse_device(status: os.stat_result, name: str, *, terminal: bool = False) -> None:
+    """Refuses what may never end, like /dev/zero.
+
+    Raises:
+        CorpusError: it is a device, and neither a terminal nor the null device.
+    """
+    device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
+    if device and not terminal and status.st_rdev != Path(os.devnull).stat().st_rdev:
+        raise CorpusError(f"{name}: a device, not a text; name a file, or - for stdin")
 
 
-_SPOOLS: list[Any] = []
+def _copied(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+    """All bytes of a stream.
+
+    Raises:
+        CorpusError: it cannot be read, or there is too little free space for it, with its size so far.
+    """
+    copy, size = SpilledArray(np.dtype(np.uint8)), 0
+    while True:
+        try:
+            chunk = stream.read(CHUNK)
+        except OSError as error:
+            raise CorpusError(f"{name}: {error.strerror}") from None
+        if not chunk:
+            break
+        size += len(chunk)
+        try:
+            copy.add(np.frombuffer(chunk, np.uint8))
+        except OSError as error:
+            raise _too_large(name, size, error) from None
+    try:
+        return copy.finish()
+    except OSError as error:
+        raise _too_large(name, size, error) from None
+
+
+def _too_large(name: str, size: int, error: OSError) -> CorpusError:
+    reason = f"after {size / 1e6:,.0f} MB: {error.filename}: {error.strerror}"
+    return CorpusError(f"{name}: {reason}; free some space, or set TMPDIR to a larger disk")
 
 
 def read_sources(sources: Iterable[Source], config: CorpusConfig) -> Iterator[str | bytes]:
