@@ -17,6 +17,8 @@ TIMED_STEPS = 20  # after so many, the cost of a step is known well enough to pl
 EVALUATIONS = 20  # at most, over a training
 EVALUATION_SHARE = 0.05  # of the training's arithmetic, the most that evaluations may cost
 FORWARD_SHARE = 1 / 3  # the share of a forward pass in a training step's arithmetic
+STALL = 20.0  # times as long as usual: what a step or an evaluation counts at most
+SHORT_STALL = 1.0  # seconds, which always count
 
 # With --time and --patience, how often a text is read at most: beyond that a model memorizes it, whatever the
 # dropout (benchmarks/README.md has the runs), and a schedule that ends there gives a better model than a
@@ -128,12 +130,19 @@ class Schedule:
         return self._unsaved and now - self._saved_at >= self._config.save_every
 
     def stepped(self, seconds: float) -> None:
-        """Counts a step and its time; the session's first includes torch's set-up: no measure of speed."""
+        """Counts a step and its time; the session's first includes torch's set-up: no measure of speed.
+
+        A step that takes many times as long as usual was stopped (Ctrl-Z, a closed lid): that is no training.
+        """
+        usual = self._step_seconds
+        counted = _without_stall(seconds, usual)
         self.progress.step += 1
-        self.progress.seconds += seconds
+        self.progress.seconds += counted
         self._unsaved = True
         if self._measured_steps or self._measured_seconds:
-            self._measured_seconds += seconds
+            # A stop is no measure of speed; but a machine that stays so slow is, after many steps.
+            stopped = usual is not None and counted < seconds
+            self._measured_seconds += 2 * (usual or 0.0) if stopped else seconds
             self._measured_steps += 1
         else:
             self._measured_seconds = 1e-9
@@ -149,11 +158,13 @@ class Schedule:
         return True
 
     def evaluated(self, seconds: float) -> None:
-        """Counts an evaluation and its time; the mean of the training losses begins anew."""
-        self.progress.seconds += seconds
+        """Counts an evaluation and its time, as ``stepped``; the mean of the training losses begins anew."""
+        usual = self._usual_evaluation
+        counted = _without_stall(seconds, usual)
+        self.progress.seconds += counted
         self.progress.evaluated = self.progress.step
         self.progress.loss_sum, self.progress.loss_count = 0.0, 0
-        self._evaluation_seconds = seconds
+        self._evaluation_seconds = seconds if counted == seconds else usual
         self._unsaved = True
 
     def saved(self, now: float, *, written: bool = True) -> None:
@@ -168,11 +179,16 @@ class Schedule:
         if self.total_steps is not None:
             return min(1.0, self.progress.step / self.total_steps)
         assert self._config.time is not None
-        reserve = self._evaluation_seconds
-        if reserve is None:
-            reserve = FORWARD_SHARE * (self._step_seconds or 0.0) * self._validation / self.window
+        reserve = self._usual_evaluation or 0.0
         available = self._config.time - min(reserve, self._config.time / 4)
         return min(1.0, max(self.progress.seconds / available, self.progress.step / self.most_steps))
+
+    @property
+    def _usual_evaluation(self) -> float | None:
+        """How long the last evaluation took, or an estimate; None before one can be made."""
+        if self._evaluation_seconds is None and self._step_seconds is not None:
+            return FORWARD_SHARE * self._step_seconds * self._validation / self.window
+        return self._evaluation_seconds
 
     @property
     def rate(self) -> float:
@@ -234,6 +250,11 @@ class Schedule:
     @property
     def _step_seconds(self) -> float | None:
         return self._measured_seconds / self._measured_steps if self._measured_steps else None
+
+
+def _without_stall(seconds: float, usual: float | None) -> float:
+    """The time of a step or an evaluation, without what a stop in the middle of it added."""
+    return seconds if usual is None else min(seconds, max(SHORT_STALL, STALL * usual))
 
 
 def rate_at(progress: float, config: TrainingConfig) -> float:
