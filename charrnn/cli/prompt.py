@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import IO
 
 from charrnn.errors import ConfigError, CorpusError
 
@@ -26,7 +27,7 @@ def read_prompt(text: str | None, file: str | None) -> str:
         return name if file is None else _decode(_read_file(name), name)
     if sys.stdin is None:
         raise CorpusError("-: stdin is closed; name a file")
-    return _decode(sys.stdin.buffer.read(), "stdin")
+    return _decode(_read_all(sys.stdin.buffer, "stdin"), "stdin")
 
 
 def as_typed(argument: str) -> str:
@@ -65,11 +66,31 @@ def unescape(text: str) -> str:
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "\\": "\\"}
 
 
+MOST = 16 << 20  # bytes of a prompt; reading so many takes longer than anybody waits
+
+
 def _read_file(name: str) -> bytes:
+    if not name:
+        raise CorpusError("'': an empty path; is a shell variable unset?")
     try:
-        return Path(name).read_bytes()
+        with Path(name).open("rb") as file:
+            return _read_all(file, name)
     except OSError as error:
         raise CorpusError(f"{name}: {error.strerror}") from None
+
+
+def _read_all(file: IO[bytes], name: str) -> bytes:
+    """What a file or stdin holds.
+
+    Raises:
+        CorpusError: it is too long for a prompt.
+    """
+    data = file.read(MOST + 1)
+    if len(data) > MOST:
+        raise CorpusError(
+            f"{name}: a prompt of more than {MOST >> 20} MB; give its end, as with tail -c 10000"
+        )
+    return data
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -76,7 +76,7 @@ def sample(
     prompt, config = read_arguments(prompt, settings, escape=escape)
     check(config, copied=copied, as_json=as_json, interactive=interactive)
 
-    from charrnn.cli.output import stdout_descriptor, wants_color
+    from charrnn.cli.output import note, stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
     from charrnn.cli.writing import TextDisplay
     from charrnn.model.file import load_model
@@ -90,6 +90,8 @@ def sample(
     loaded = load_model(path)
     source = training_text(loaded, against) if copied else None
     session = SamplingSession(loaded, config, against=against, source=source)
+    if (copied or config.novel or config.novel_span) and not against:
+        note(f"the model's own text: {', '.join(loaded.corpus['paths'])}", quiet=quiet)
     del loaded  # the weights as they were read; the engine has its own layout of them
     start = session.prompt(text, skip_unknown=skip_unknown)
     report(session, start, skipped=skip_unknown, quiet=quiet)

@@ -14,12 +14,22 @@ from charrnn.errors import ConfigError, CorpusError, RunError, counted
 from charrnn.files import STATE_FILE
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile, load_model
-from charrnn.runs import RUNS, prepare_run, refuse_occupied
+from charrnn.runs import (
+    OURS,
+    RUNS,
+    clear_parts,
+    is_occupied,
+    is_running,
+    prepare_run,
+    refuse_inputs,
+    refuse_occupied,
+)
 from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.recorded import gone
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_model
+from charrnn.training.lock import RunLock
 from charrnn.training.state import TrainingState, load_training
 from charrnn.training.trainer import Trainer
 from charrnn.training.transfer import Transfer, transfer_weights
@@ -95,17 +105,36 @@ def run_directory(request: Request) -> Path:
 def open_training(request: Request) -> Prepared:
     """A trainer for the request, nothing trained yet, or restored to where its run stopped.
 
-    A new run's directory is made only when its corpus could be read.
+    It has the lock of the run's directory, unless the run is finished. A new run's directory stays only when
+    its corpus could be read.
 
     Raises:
-        CharrnnError: whatever is wrong with the corpus, the settings, the directory or the state.
+        CharrnnError: whatever is wrong with the corpus, the settings, the directory or the state; another
+            process trains in the directory.
     """
     directory = run_directory(request)
+    lock = RunLock(directory)
     if request.resume:
-        trainer = _resume(request, directory)
-        return Prepared(trainer, resumed_at=trainer.progress.step)
-    if not request.paths:
+        _require_state(request, directory)
+    elif not request.paths:
         raise ConfigError("name a corpus: a file, a directory, or - for stdin")
+    elif not request.force and not is_running(directory):
+        refuse_occupied(directory)
+    lock.acquire()
+    try:
+        if request.resume:
+            trainer = _resume(request, directory, lock)
+            if trainer.finished:
+                lock.release()
+            return Prepared(trainer, resumed_at=trainer.progress.step)
+        return _begin(request, directory, lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _begin(request: Request, directory: Path, lock: RunLock) -> Prepared:
+    """A new training, in a directory whose lock is held."""
     if not request.force:
         refuse_occupied(directory)
     asked = dict(request.settings)
@@ -120,9 +149,10 @@ def open_training(request: Request) -> Prepared:
     if source is not None:
         asked |= _shape_of(source, asked)
     chosen = choose_model(asked, training, corpus, machine)
-    trainer = Trainer(corpus, chosen.model, chosen.training, machine, directory)
+    trainer = Trainer(corpus, chosen.model, chosen.training, machine, directory, lock)
     transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
-    prepare_run(directory, force=request.force, cache=corpus.cache)
+    inputs = [*corpus.sources, *([] if request.init_from is None else [request.init_from])]
+    prepare_run(directory, force=request.force, cache=corpus.cache, inputs=inputs)
     return Prepared(trainer, chosen.reason, transfer)
 
 
@@ -152,11 +182,24 @@ def _check_size(corpus: Corpus) -> None:
         )
 
 
-def _resume(request: Request, directory: Path) -> Trainer:
+def _require_state(request: Request, directory: Path) -> None:
+    """Checks that there is a run to resume.
+
+    Raises:
+        RunError: there is none, or a run is named in place of a text.
+    """
     for path in request.paths:
         if (Path(path) / STATE_FILE).exists():
             again = shlex.join(["charrnn", "train", "--resume", "-o", path])
             raise RunError(f"{path}: a run, not a text; to go on with it, {again}")
+    if not (directory / STATE_FILE).exists():
+        force = ", with --force" if is_occupied(directory) else ""
+        raise RunError(f"{directory}: no {STATE_FILE} to resume from; train without --resume{force}")
+
+
+def _resume(request: Request, directory: Path, lock: RunLock) -> Trainer:
+    """A training that goes on, in a directory whose lock is held."""
+    clear_parts(directory)
     saved = load_training(directory)
     _check_agreement(request.settings, saved)
     paths = list(request.paths) or list(saved.corpus["paths"])
@@ -164,12 +207,13 @@ def _resume(request: Request, directory: Path) -> Trainer:
         raise RunError(f"{directory}: its corpus came from stdin or a pipe; pipe it in again and name -")
     config = from_mapping(CorpusConfig, saved.corpus)
     corpus = read_corpus(paths, config, tokenizer_from(saved.tokenizer), directory)
+    refuse_inputs([directory / name for name in OURS], corpus.sources)
     # The arithmetic is part of the result; the number of threads and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
     prepare_torch(session.threads)
     machine = choose_machine(saved.training.device, saved.precision)
     training = dataclasses.replace(saved.training, save_every=session.save_every)
-    trainer = Trainer(corpus, saved.architecture, training, machine, directory)
+    trainer = Trainer(corpus, saved.architecture, training, machine, directory, lock)
     trainer.restore(saved)
     return trainer
 

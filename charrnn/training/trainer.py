@@ -26,6 +26,7 @@ from charrnn.model.network import export_weights
 from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items
 from charrnn.training.listener import Listener, Report, Status
+from charrnn.training.lock import RunLock
 from charrnn.training.log import Log
 from charrnn.training.schedule import Progress, Schedule
 from charrnn.training.state import TrainingState, load_training, save_training
@@ -65,9 +66,11 @@ class Trainer:
         config: TrainingConfig,
         machine: Machine,
         directory: Path,
+        lock: RunLock | None = None,
     ) -> None:
         self.corpus, self.config = corpus, config.with_length()
         self.directory = directory
+        self._lock = lock or RunLock(directory)
         self._log = Log(directory)
         self._listener: Listener = Listener()
         self.step = build_step(corpus, model_config, config, machine)
@@ -94,13 +97,21 @@ class Trainer:
     # -- the loop ------------------------------------------------------------------------------------
 
     def run(self, listener: Listener | None = None) -> None:
-        """Trains to the end of the schedule, calling the listener.
+        """Trains to the end of the schedule, calling the listener; the run's directory is locked meanwhile.
 
         Raises:
             Interrupted: ``stopping`` was set; the state is saved.
             Diverged: losses are not finite, however small the learning rate.
+            RunError: another process trains in the directory.
         """
         self._listener = listener or self._listener
+        self._lock.acquire()
+        try:
+            self._run()
+        finally:
+            self._lock.release()
+
+    def _run(self) -> None:
         self._log.cut(self.progress.evaluated)  # what a killed session logged and did not save
         self.model.train()
         while True:

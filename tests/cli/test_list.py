@@ -16,9 +16,9 @@ import pytest
 
 from charrnn.cli.list import age_of, table
 from charrnn.errors import ModelFileError
-from charrnn.files import LOG_FILE, MODEL_FILE, STATE_FILE
+from charrnn.files import LOCK_FILE, LOG_FILE, MODEL_FILE, STATE_FILE
 from charrnn.model.file import load_model, load_state, read_header, save_model, save_state
-from charrnn.runs import LOCK_FILE, Summary, is_running, summaries, summarize_model
+from charrnn.runs import Summary, is_running, summaries, summarize_model
 from tests.conftest import Charrnn, random_model
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_a_line() -> None:
         "good": None,
         "cut": f"runs/cut/{MODEL_FILE}: {whole}",
         "empty": f"runs/empty/{STATE_FILE}: {whole}",
-        "pipe": f"runs/pipe/{MODEL_FILE}: no such file",
+        "pipe": f"runs/pipe/{MODEL_FILE}: not a file but a pipe",
     }
     lines = table(summaries(), time.time()).splitlines()
     assert len(lines) == 5
