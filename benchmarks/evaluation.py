@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import machine, median_ratio, table
-from charrnn.config import CorpusConfig, EvaluationConfig, EvaluationPrecision, ModelConfig
+from charrnn.config import CorpusConfig, ModelConfig
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.torch_scorer import BATCH_SIZE, CHUNK
 from charrnn.model.device import choose_machine, prepare_torch
@@ -33,6 +33,7 @@ from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, export_weights
 from charrnn.text.corpus import read_corpus
 from charrnn.text.scored import ScoredText, read_text, text_config
+from charrnn.use_config import EvaluationConfig, EvaluationPrecision
 
 PART = 1 << 20  # symbols of one turn of the comparison
 PRECISIONS: tuple[EvaluationPrecision, ...] = ("fp32", "bf16")

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import machine, median_ratio, table
-from charrnn.config import ModelConfig, SamplingConfig
+from charrnn.config import ModelConfig
 from charrnn.model.file import ModelFile, expected_shapes, save_model
 from charrnn.sampling.session import SamplingSession
 from charrnn.sampling.writer import TextStream, pieces
 from charrnn.text.tokenizer import CharTokenizer
+from charrnn.use_config import SamplingConfig
 
 # The 65 characters of tiny Shakespeare.
 VOCABULARY = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

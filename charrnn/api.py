@@ -13,13 +13,13 @@ import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from charrnn.config import SamplingConfig
 from charrnn.errors import ArgumentError, ConfigError, ShortfallError
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import find_model
 from charrnn.sampling.session import Prompt, SamplingSession, is_endless, lookup
 from charrnn.sampling.writer import Sample, TextStream, samples
 from charrnn.settings import rules
+from charrnn.use_config import SamplingConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ class Model:
             against: for ``novel`` and ``novel_span``, one or more files to compare with; by default the
                 training text, which is read again from where the model found it.
             against_text: the text to compare with, instead of files.
-            settings: the fields of ``charrnn.config.SamplingConfig``, with its defaults: ``length`` (-1 for
+            settings: fields of ``charrnn.use_config.SamplingConfig``, with its defaults: ``length`` (-1 for
                 no end), ``temperature``, ``top_k``, ``top_p``, ``min_p``, ``seed``, ``stop``, ``until``,
                 ``ban``, ``bias`` (a mapping from characters to numbers, or texts such as "e=-2"),
                 ``no_repeat``, ``best_of``, ``num_samples``, ``lines``, ``distinct``, ``novel``,

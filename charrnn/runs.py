@@ -5,26 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import fnmatch
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.errors import ModelFileError, RunError
 from charrnn.files import (
-    BOARD,
-    CACHED_IDS,
-    KEPT_MODEL,
     LOCK_FILE,
     LOG_FILE,
     MODEL_FILE,
-    PART,
     STATE_FILE,
     holds_run,
+    is_input,
+    is_run_file,
+    lock_owner,
+    parts_in,
 )
 from charrnn.model.file import read_header
+from charrnn.text.cache import is_cache
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "pretrained"  # models that are part of the package
@@ -39,6 +39,8 @@ def find_model(name: str | None) -> Path:
     Raises:
         ModelFileError: there is no such model.
     """
+    if name == "":
+        raise ModelFileError("'': an empty name of a model; is a shell variable unset?")
     name = name or os.environ.get("CHARRNN_MODEL") or None
     if name is None:
         return _newest_model()
@@ -75,52 +77,104 @@ def _newest_model() -> Path:
     raise ModelFileError(f"no model under {RUNS}/; train one (charrnn train TEXT) or name one with --model")
 
 
+def is_occupied(directory: Path) -> bool:
+    """Whether there is something in a directory that a new run must not replace unasked.
+
+    What a training leaves that was killed before its first state does not count: its lock, its cache of ids,
+    and files that it did not complete.
+
+    Raises:
+        OSError: the directory cannot be read.
+    """
+    if not directory.is_dir():
+        return os.path.lexists(directory)
+    left = set(parts_in(directory))
+    return any(
+        not (path in left or is_cache(path) or (path.name == LOCK_FILE and lock_owner(path)))
+        for path in directory.iterdir()
+    )
+
+
 def refuse_occupied(directory: Path) -> None:
     """Checks that a new run would overwrite nothing; call it also before reading a long corpus.
 
-    A cache of ids, left by a training that did not start, does not count: it is reused or replaced.
-
     Raises:
-        RunError: the directory contains something, or cannot be read.
+        RunError: the directory is occupied, or cannot be read.
     """
     try:
-        occupied = directory.exists() and (
-            not directory.is_dir() or any(not _is_cache(path) for path in directory.iterdir())
-        )
+        occupied = is_occupied(directory)
+        resumable = occupied and (directory / STATE_FILE).exists()
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
     if occupied:
-        raise RunError(
-            f"{directory}: exists; go on with --resume, replace it with --force, "
-            "or write elsewhere with --output-dir"
-        )
+        resume = "go on with --resume, replace it" if resumable else "replace the run in it, if there is one,"
+        raise RunError(f"{directory}: exists; {resume} with --force, or write elsewhere with --output-dir")
 
 
-def _is_cache(path: Path) -> bool:
-    return fnmatch.fnmatch(path.name.removesuffix(PART), CACHED_IDS.format("*"))
-
-
-def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> None:
-    """Creates the directory of a new run; ``force`` removes the files of a former run from it, nothing else.
-
-    Caches of ids there are removed, except the new run's ``cache``.
+def make_directory(directory: Path) -> list[Path]:
+    """Creates the directory of a run, and returns those that did not exist before, the deepest first.
 
     Raises:
-        RunError: it contains something and ``force`` is not set, or it cannot be created.
+        RunError: it cannot be created.
     """
-    if not force:
-        refuse_occupied(directory)
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
-    for name in OURS:
-        for left in (name, name + PART):  # the second is left by a process killed while writing
-            (directory / left).unlink(missing_ok=True)
-    left_over = (BOARD, KEPT_MODEL.format("*"), KEPT_MODEL.format("*") + PART)
+    return made
+
+
+def prepare_run(
+    directory: Path, *, force: bool, cache: Path | None = None, inputs: Iterable[Path] = ()
+) -> None:
+    """Creates the directory of a new run; ``force`` removes the files of a former run from it, nothing else.
+
+    Args:
+        directory: of the run.
+        force: whether a run that is there may be replaced.
+        cache: the new run's cache of ids, which stays.
+        inputs: the files that the new run reads.
+
+    Raises:
+        RunError: it contains something and ``force`` is not set, it cannot be created, or an input would be
+            removed.
+    """
+    if not force:
+        refuse_occupied(directory)
+    make_directory(directory)
+    if force:
+        former = [path for path in _own_files(directory) if path != cache]
+        refuse_inputs(former, inputs)
+        for path in former:
+            path.unlink(missing_ok=True)
+    clear_parts(directory)
+
+
+def _own_files(directory: Path) -> Iterator[Path]:
+    """The files of a run in its directory, but for its lock."""
     for path in directory.iterdir():
-        if (_is_cache(path) and path != cache) or any(fnmatch.fnmatch(path.name, old) for old in left_over):
-            path.unlink()
+        named = is_run_file(path.name) and not path.name.startswith((LOCK_FILE, "ids-"))
+        if named or is_cache(path):  # whose name alone does not tell that charrnn wrote it
+            yield path
+
+
+def refuse_inputs(files: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Checks that none of the files that are to be replaced is an input.
+
+    Raises:
+        RunError: one is; names it.
+    """
+    inputs = list(inputs)
+    for path in files:
+        if is_input(path, inputs):
+            raise RunError(f"{path}: is read, so it cannot be replaced; write elsewhere with --output-dir")
+
+
+def clear_parts(directory: Path) -> None:
+    """Removes what killed processes left incomplete in a run's directory, whose lock must be held."""
+    for path in parts_in(directory):
+        path.unlink(missing_ok=True)
 
 
 def run_name(model: Path) -> str:

@@ -16,14 +16,13 @@ from charrnn.config import (
     MOST_DROPOUT,
     SIZES,
     CorpusConfig,
-    EvaluationConfig,
     ModelConfig,
-    SamplingConfig,
     TrainingConfig,
     draw_seed,
 )
 from charrnn.errors import CharrnnError, ConfigError
 from charrnn.settings import default_of, flag_of, from_mapping, help_of, rules, shown_default
+from charrnn.use_config import EvaluationConfig, SamplingConfig
 
 CONFIGS: list[type[Any]] = [CorpusConfig, ModelConfig, TrainingConfig, SamplingConfig, EvaluationConfig]
 FIELDS = [(config, name) for config in CONFIGS for name in rules(config)]

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "charrnn"
 
 # Lowest first; a module may import those of its own floor and of any before it.
 FLOORS = (
-    ("config", "settings", "errors", "files", "system"),
+    ("config", "use_config", "settings", "errors", "files", "system"),
     ("text",),
     ("model",),
     ("training", "sampling", "evaluation"),

@@ -10,6 +10,7 @@ import pytest
 from charrnn.errors import ModelFileError, RunError
 from charrnn.files import LOG_FILE
 from charrnn.runs import OURS, find_model, prepare_run, run_name
+from charrnn.text.cache import MAGIC
 from tests.conftest import ModelWriter
 
 
@@ -116,7 +117,7 @@ def test_new_runs_get_a_directory() -> None:
 def test_occupied_directories_are_refused(name: str) -> None:
     """A directory that holds anything at all is left as it is, and the message says what to do."""
     file = make(f"run/{name}")
-    with pytest.raises(RunError, match=r"^run: exists; go on with --resume, replace it with --force"):
+    with pytest.raises(RunError, match=r"^run: exists; .* with --force, or write elsewhere"):
         prepare_run(Path("run"), force=False)
     assert file.read_text() == "x"
 
@@ -133,12 +134,55 @@ def test_force_removes_a_run_and_nothing_else(write_model: ModelWriter) -> None:
 
 @pytest.mark.parametrize("force", [True, False])
 def test_kept_ids_are_nothing_to_lose(force: bool) -> None:
-    """Ids of a training that never began do not stand in a run's way; only the new run's own stay."""
-    for name in ("run/ids-0123.npy", "run/ids-4567.npy.part"):
-        make(name)
-    own = make("run/ids-89ab.npy")
+    """What a training that never began left does not stand in a run's way; its ids go only with --force."""
+    other, own = make(f"run/ids-{'0123' * 4}.bin"), make(f"run/ids-{'89ab' * 4}.bin")
+    for path in (other, own):
+        path.write_bytes(MAGIC)
+    make(f"run/{own.name}.charrnn-123.part")
     prepare_run(Path("run"), force=force, cache=own)
-    assert list(Path("run").iterdir()) == [own]
+    assert sorted(Path("run").iterdir()) == ([own] if force else [other, own])
+
+
+@pytest.mark.parametrize(
+    "name", ["ids-train.npy", "ids-1.bin", f"ids-{'0' * 16}.bin", "model.part", "ids-0.bin.part", "lock"]
+)
+def test_files_of_others_are_not_ours(name: str) -> None:
+    """A file that charrnn did not write is in the way of a run, and is not removed even with --force."""
+    file = make(f"run/{name}")
+    with pytest.raises(RunError, match=r"^run: exists"):
+        prepare_run(Path("run"), force=False)
+    prepare_run(Path("run"), force=True)
+    assert file.read_text() == "x"
+
+
+def test_nothing_that_is_read_is_removed() -> None:
+    """--force does not remove an input, under whatever name; nothing else is removed then either."""
+    log, model = make(f"run/{LOG_FILE}"), make("run/model.safetensors")
+    Path("link").symlink_to(log)
+    for name in (log, Path("run/../run/log.jsonl"), Path("link")):
+        with pytest.raises(RunError, match=r"^run/log\.jsonl: is read, so it cannot be replaced"):
+            prepare_run(Path("run"), force=True, inputs=[name])
+    assert log.exists()
+    assert model.exists()
+
+
+def test_no_directory_is_advised_to_resume_what_has_no_state() -> None:
+    """The remedy for an occupied directory is one that works there."""
+    make("run/model.safetensors")
+    with pytest.raises(RunError) as caught:
+        prepare_run(Path("run"), force=False)
+    assert "--resume" not in str(caught.value)
+    make("run/state.safetensors")
+    with pytest.raises(RunError, match="go on with --resume"):
+        prepare_run(Path("run"), force=False)
+
+
+def test_an_empty_name_is_not_the_newest_model() -> None:
+    """An unset variable in ``-m "$MODEL"`` is an error, while no -m at all is the newest run."""
+    make("runs/a/model.safetensors")
+    assert find_model(None) == Path("runs/a/model.safetensors")
+    with pytest.raises(ModelFileError, match="empty name"):
+        find_model("")
 
 
 @pytest.mark.parametrize("force", [True, False])

@@ -12,12 +12,12 @@ import click
 
 from charrnn.cli.output import byte_writer, note
 from charrnn.cli.writing import json_object
-from charrnn.config import SamplingConfig
 from charrnn.errors import CorpusError, counted
 from charrnn.model.file import ModelFile
 from charrnn.sampling.each import EachLine, LineText
 from charrnn.sampling.session import SamplingSession
 from charrnn.text.tokenizer import Tokenizer
+from charrnn.use_config import SamplingConfig
 
 CHUNK = 1 << 16  # bytes read at a time: as much as a pipe holds
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import config_option, model_option, quiet_option
-from charrnn.config import CorpusConfig, EvaluationConfig
+from charrnn.cli.options import PathName, config_option, model_option, quiet_option
+from charrnn.config import CorpusConfig
 from charrnn.errors import RunError
 from charrnn.settings import from_mapping, rules
+from charrnn.use_config import EvaluationConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--per-line", is_flag=True, help="Print a tab-separated row for each line instead.")
 @click.option("--heatmap", is_flag=True, help="Print the text, shaded by bits per character, instead.")
 @click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    "--html", type=PathName(), metavar="FILE",
     help="Write the shaded text as a page with the model's five best guesses at each character.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace the FILE of --html if it is there.")
@@ -78,8 +79,9 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     write = byte_writer()
     path = model_path(model, quiet=quiet)
     loaded = load_model(path)
+    check_page(options["html"], [*(text or loaded.corpus.get("paths", ())), path])
     job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
-    texts = remarked(read_texts(text, loaded, options), quiet=quiet)
+    texts = remarked(read_texts(text, loaded, options, quiet=quiet), quiet=quiet)
     if loaded.corpus.get("pairs"):
         from charrnn.cli.pairs import evaluate_pairs
 
@@ -96,6 +98,8 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     if options["baselines"] or options["dynamic"]:
         learnt = job.learn(options, progress(quiet=quiet))
         note(f"baselines and dynamic evaluation use {learnt.name}, {len(learnt.ids):,} symbols", quiet=quiet)
+        if text and options["train"] is None:
+            note(f"the model's own text: {', '.join(loaded.corpus['paths'])}", quiet=quiet)
     rows = with_totals([row for item in texts for row in job.rows(item)])
     write((to_json(rows, str(path)) if options["as_json"] else table(rows)).encode("utf-8", "replace"))
 
@@ -114,14 +118,29 @@ def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
     added = [f"--{name}" for name in ("baselines", "dynamic") if options[name]]
     if added and chosen and chosen != ["--json"]:
         raise click.UsageError(f"{added[0]} adds to the table or to --json; leave out {chosen[0]}")
-    if options["train"] and not added:
+    if options["train"] is not None and not added:
         raise click.UsageError("--train is for --baselines and --dynamic; give one of them too")
     if (options["heatmap"] or options["html"]) and len(texts) > 1:
         raise click.UsageError(f"{chosen[0]} shows one text; name one")
-    if options["html"] and not options["html"].parent.is_dir():
-        raise RunError(f"{options['html'].parent}: no such directory; make it first")
-    if options["html"] and options["html"].exists() and not options["force"]:
-        raise RunError(f"{options['html']}: exists; replace it with --force, or name another file")
+    page = options["html"]
+    if page and not page.parent.is_dir():
+        raise RunError(f"{page.parent}: no such directory; make it first")
+    if page and page.is_dir():
+        raise RunError(f"{page}: a directory; name a file")
+    if page and page.exists() and not options["force"]:
+        raise RunError(f"{page}: exists; replace it with --force, or name another file")
+
+
+def check_page(page: Path | None, inputs: list[str | Path]) -> None:
+    """Refuses to replace what is read.
+
+    Raises:
+        RunError: the page is one of the inputs, or lies in one of them.
+    """
+    from charrnn.files import is_input
+
+    if page is not None and is_input(page, [name for name in inputs if name != "-"]):
+        raise RunError(f"{page}: is read here, so it cannot be replaced; name another file for the page")
 
 
 def remarked(texts: Iterator[ScoredText], *, quiet: bool) -> Iterator[ScoredText]:
@@ -135,13 +154,21 @@ def remarked(texts: Iterator[ScoredText], *, quiet: bool) -> Iterator[ScoredText
         yield text
 
 
-def read_texts(names: Iterable[str], model: ModelFile, options: dict[str, Any]) -> Iterator[ScoredText]:
-    """The texts to score, read as the options say; without names, the model's validation split."""
+def read_texts(
+    names: Iterable[str], model: ModelFile, options: dict[str, Any], *, quiet: bool
+) -> Iterator[ScoredText]:
+    """The texts to score, read as the options say.
+
+    Without names it is the model's validation split, and where that is read from is told.
+    """
+    from charrnn.cli.output import note
     from charrnn.text.recorded import recorded_split
     from charrnn.text.scored import read_text, text_config
 
     if not names:
-        yield recorded_split(model.corpus, model.tokenizer, "validation")
+        own = recorded_split(model.corpus, model.tokenizer, "validation")
+        note(f"the model's own text: {', '.join(model.corpus['paths'])}", quiet=quiet)
+        yield own
     config = text_config(model.corpus, model.tokenizer, options["encoding"], options["newlines"])
     for name in names:
         yield read_text(name, model.tokenizer, config)
@@ -164,8 +191,8 @@ class Job:
         from charrnn.text.recorded import recorded_split
 
         model = self.model
-        if options["train"]:
-            (text,) = read_texts((options["train"],), model, options)
+        if options["train"] is not None:
+            (text,) = read_texts((options["train"],), model, options, quiet=True)
         else:
             text = recorded_split(model.corpus, model.tokenizer, "training")
         if options["baselines"]:

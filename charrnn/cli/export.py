@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from charrnn.cli.options import model_option, quiet_option
+from charrnn.cli.options import PathName, model_option, quiet_option
 from charrnn.errors import RunError
 
 
 @click.command()
-@click.argument("page", type=click.Path(path_type=Path))
+@click.argument("page", type=PathName())
 @model_option
 @click.option("--int8", is_flag=True, help="Store weights in 8 bits: half the size, and almost as good.")
 @click.option("--float32", is_flag=True, help="Store weights as they are: twice the size, and exact.")
@@ -67,13 +67,15 @@ def check(page: Path, model: Path, *, force: bool) -> None:
     Raises:
         RunError: naming the file and the remedy.
     """
+    from charrnn.files import is_input
+
     if not page.parent.is_dir():
         raise RunError(f"{page.parent}: no such directory; make it first")
     if not page.exists():
         return
     if not page.is_file():
         raise RunError(f"{page}: not a file that could be replaced; name another one")
-    if page.samefile(model):
+    if is_input(page, [model]):
         raise RunError(f"{page}: is the model itself; name another file for the page")
     if not force:
         raise RunError(f"{page}: exists; replace it with --force, or name another file")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.cli.output import show_controls
-from charrnn.config import SamplingConfig
 from charrnn.errors import CharrnnError
 from charrnn.model.file import ModelFile
 from charrnn.sampling.each import EachLine
 from charrnn.sampling.session import SamplingSession
 from charrnn.sampling.writer import TextStream
 from charrnn.training.listener import Listener, Report, Status
+from charrnn.use_config import SamplingConfig
 
 SAMPLE_LENGTH = 240  # characters: three lines of a terminal
 

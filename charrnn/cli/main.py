@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import sys
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import click
 
@@ -73,7 +73,13 @@ def main() -> NoReturn:
         status = run(sys.argv[1:])
     except KeyboardInterrupt:
         status = INTERRUPTED
-    _close_stdout(status)
+    if status:
+        _discard(sys.stdout)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        _discard(sys.stderr)
     sys.exit(status)
 
 
@@ -134,10 +140,10 @@ def _complain(line: str) -> None:
         sys.stderr.write(line + "\n")
 
 
-def _close_stdout(status: int) -> None:
-    """After an error, keeps the interpreter from flushing at exit into a closed pipe or a full device."""
-    if status and sys.stdout is not None:
+def _discard(stream: IO[str] | None) -> None:
+    """Keeps the interpreter from flushing a stream at exit into a closed pipe or a full device."""
+    if stream is not None:
         with contextlib.suppress(OSError, ValueError):
             null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
+            os.dup2(null, stream.fileno())
             os.close(null)

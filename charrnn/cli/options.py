@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -13,6 +14,19 @@ from charrnn.settings import default_of, flag_of, help_of, rules, shown_default
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # seconds
+
+
+class PathName(click.Path):
+    """A path that is not empty: what an unset variable of the shell gives is not the current directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path."""
+        if value == "":
+            self.fail("an empty path; is a shell variable unset?", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Duration(click.ParamType[float]):

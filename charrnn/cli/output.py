@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,10 +16,11 @@ SHADES = ((2.0, b"\x1b[33m"), (4.0, b"\x1b[38;5;208m"), (6.0, b"\x1b[31m"), (9.0
 
 
 def note(line: str, *, quiet: bool = False) -> None:
-    """Writes a line to stderr unless ``quiet``."""
+    """Writes a line to stderr unless ``quiet``; where that fails, the work goes on without it."""
     if not quiet and sys.stderr is not None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # a full disk or device, a terminal or a pipe that was closed
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
 
 
 def stdout_descriptor() -> int:

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from charrnn.cli.output import note
-from charrnn.config import SamplingConfig
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.pairs import Answered, PairScore, split_pair, target_nats, total
 from charrnn.sampling.each import EachLine
 from charrnn.sampling.session import SamplingSession
 from charrnn.text.scored import ScoredText
+from charrnn.use_config import SamplingConfig
 
 HEADER = ("text", "model", "pairs", "exact", "exact %", "error rate", "nats/char", "unknown")
 LINE_HEADER = "line\texact\terrors\tnats\tsource\tanswer\ttruth\n"

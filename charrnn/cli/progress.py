@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -114,8 +115,9 @@ class Bar(Watcher):
             self._bar.set_description_str(f"{self._text} [evaluating {share:.0%}]")
 
     def show(self, text: str) -> None:
-        """Prints lines above the bar."""
-        self._bar.write(text, file=sys.stderr)
+        """Prints lines above the bar, as long as there is a terminal."""
+        with contextlib.suppress(OSError):
+            self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
         """Removes the bar."""

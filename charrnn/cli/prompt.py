@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import IO
 
 from charrnn.errors import ConfigError, CorpusError
 
@@ -34,7 +35,7 @@ def read_prompt(
         return name
     if name == "-" and sys.stdin is None:
         raise CorpusError("-: stdin is closed; name a file")
-    data, shown = (_read_file(name), name) if name != "-" else (sys.stdin.buffer.read(), "stdin")
+    data, shown = (_read_file(name), name) if name != "-" else (_read_all(sys.stdin.buffer, "stdin"), "stdin")
     return data.decode("utf-8", "surrogateescape") if any_bytes else _decode(data, shown, encoding)
 
 
@@ -86,11 +87,31 @@ ESCAPE = rf"(?s)\\u([dD][89abAB]{HEX}{{2}})\\u([dD][c-fC-F]{HEX}{{2}})|\\(?:x({H
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "\\": "\\"}
 
 
+MOST = 16 << 20  # bytes of a prompt; reading so many takes longer than anybody waits
+
+
 def _read_file(name: str) -> bytes:
+    if not name:
+        raise CorpusError("'': an empty path; is a shell variable unset?")
     try:
-        return Path(name).read_bytes()
+        with Path(name).open("rb") as file:
+            return _read_all(file, name)
     except OSError as error:
         raise CorpusError(f"{name}: {error.strerror}") from None
+
+
+def _read_all(file: IO[bytes], name: str) -> bytes:
+    """What a file or stdin holds.
+
+    Raises:
+        CorpusError: it is too long for a prompt.
+    """
+    data = file.read(MOST + 1)
+    if len(data) > MOST:
+        raise CorpusError(
+            f"{name}: a prompt of more than {MOST >> 20} MB; give its end, as with tail -c 10000"
+        )
+    return data
 
 
 def _decode(data: bytes, name: str, encoding: str) -> str:

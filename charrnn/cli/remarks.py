@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from charrnn.config import SamplingConfig
 from charrnn.sampling.session import SamplingSession, lookup
 from charrnn.settings import flag_of, parse_bias, rules
+from charrnn.use_config import SamplingConfig
 
 CHOOSING = ("top_k", "top_p", "min_p", "seed", "best_of")
 IN_A_DIALOGUE = {"ban", "bias", "device"}  # what --interactive heeds

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.options import config_option, given, model_option, quiet_option
-from charrnn.config import CorpusConfig, SamplingConfig
+from charrnn.config import CorpusConfig
+from charrnn.use_config import SamplingConfig
 
 if TYPE_CHECKING:
     from charrnn.sampling.session import Prompt, SamplingSession
@@ -121,6 +122,8 @@ def sample(
     # Extreme weights overflow; the sampler sees to it that what is drawn stays well defined.
     context.with_resource(np.errstate(all="ignore"))
     session = SamplingSession(loaded, config, against=against, source=source)
+    if (copied or config.novel or config.novel_span) and not against:
+        note(f"the model's own text: {', '.join(loaded.corpus['paths'])}", quiet=quiet)
     del loaded  # the weights as they were read; the engine has its own layout of them
     start = session.prompt(text, skip_unknown=skip_unknown)
     report(session, start, skipped=skip_unknown, quiet=quiet)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import Duration, config_option, given, quiet_option
+from charrnn.cli.options import Duration, PathName, config_option, given, quiet_option
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.text.pairs import LONGEST_PAIR
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("corpus", nargs=-1)
 @click.option(
-    "-o", "--output-dir", type=click.Path(path_type=Path), metavar="DIR",
+    "-o", "--output-dir", type=PathName(), metavar="DIR",
     help="Where to write the run.  [default: runs/NAME, after the corpus]",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on with the run, exactly where it stopped.")
@@ -160,7 +160,8 @@ def shown_pairs(trainer: Trainer) -> list[str]:
 def run(trainer: Trainer, listener: Listener) -> int | None:
     """Trains to the end, or until a signal asks to stop; returns that signal's number.
 
-    The first Ctrl-C (or SIGTERM) saves and stops, a second one quits at once.
+    The first Ctrl-C (or SIGTERM, or the SIGHUP of a terminal that is closed) saves and stops, a second one
+    quits at once. A SIGHUP that is ignored, as under nohup, stays so.
     """
     from charrnn.training.trainer import Interrupted
 
@@ -172,7 +173,10 @@ def run(trainer: Trainer, listener: Listener) -> int | None:
         received.append(number)
         trainer.stopping = True
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         trainer.run(listener)
     except Interrupted:

@@ -36,6 +36,8 @@ def describe(prepared: Prepared) -> str:
         f"{counted(parameters, 'parameter')}, dropout {config.dropout:g}, on {machine.device.type} in "
         f"{machine.precision}",
     ]
+    for name, size, text in corpus.expanded:
+        lines.append(f"compressed: {name}, {size / 1e6:,.2f} MB, holds {text / 1e6:,.1f} MB of text")
     if prepared.reason is not None:
         lines.append(f"plan: {prepared.reason}")
     batch = f"{counted(batches.batch, 'sequence')} of {counted(batches.time, 'character')} a step"

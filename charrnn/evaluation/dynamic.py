@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import section_ends
 from charrnn.evaluation.measure import Score
@@ -35,6 +34,7 @@ from charrnn.model.network import CharRNN, State, build_model, detach
 from charrnn.text.items import shift_right
 from charrnn.text.scored import ScoredText, unknown_nats
 from charrnn.text.tokenizer import Ids, Places
+from charrnn.use_config import EvaluationConfig
 
 SEGMENTS = 1000  # evenly spaced in the training text, for MS
 EPSILON = 1e-8

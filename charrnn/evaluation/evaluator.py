@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import EvaluationConfig
 from charrnn.evaluation.measure import Floats, Piece, Score
 from charrnn.model.engine import Engine, log_softmax
 from charrnn.model.file import ModelFile
 from charrnn.text.items import shift_right
 from charrnn.text.scored import ScoredText, text_of, unknown_nats
 from charrnn.text.tokenizer import Ids, Places
+from charrnn.use_config import EvaluationConfig
 
 # Scoring in NumPy for longer than this takes more time than importing torch, which then is faster.
 NUMPY_SECONDS = 1.0

@@ -8,7 +8,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import EvaluationConfig
 from charrnn.evaluation.evaluator import resets
 from charrnn.evaluation.measure import Floats, Score
 from charrnn.model.engine import Engine, log_softmax
@@ -16,6 +15,7 @@ from charrnn.model.file import ModelFile
 from charrnn.text.items import shift_right
 from charrnn.text.reading import as_utf8
 from charrnn.text.scored import ScoredText, unknown_nats
+from charrnn.use_config import EvaluationConfig
 
 TOP = 5  # best guesses per character
 MAX_SHOWN = 100_000  # characters; with more, browsers become slow

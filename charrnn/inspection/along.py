@@ -8,13 +8,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import EvaluationConfig
 from charrnn.evaluation.evaluator import resets, target_scores
 from charrnn.inspection.cells import Columns, Reader, Unit, blocks
 from charrnn.inspection.features import Feature, features
 from charrnn.inspection.units import Followed, Matcher, Saturated, Saturation
 from charrnn.model.file import ModelFile
 from charrnn.text.scored import ScoredText, unknown_nats
+from charrnn.use_config import EvaluationConfig
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]

@@ -98,8 +98,7 @@ class Engine:
             self.layers[:2] = _widened(*self.layers[:2])
         output = weights["embedding.weight" if config.tied else "output.weight"]
         self.output: Floats = np.hstack([output, weights["output.bias"][:, None]])
-        # No unit exceeds 1, unless it is a ReLU, so no logit can exceed this; what it means for sums of
-        # exponentials is the sampler's business.
+        # No unit exceeds 1, unless it is a ReLU, so no logit can exceed this.
         bounded = config.cell != "relu"
         self.largest = float(np.abs(self.output).sum(axis=1).max()) if bounded else math.inf
 
@@ -179,9 +178,7 @@ class Stream:
         self._logits: Floats = np.zeros((engine.vocabulary, *columns), np.float32)
         self._below: Floats = np.zeros((rows, *columns), np.float32)
         make = {"lstm": lstm_layer, "gru": gru_layer, "rnn": rnn_layer, "relu": relu_layer}[config.cell]
-        self._layers = [
-            make(layer, self.hidden, work[index], index) for index, layer in enumerate(engine.layers)
-        ]
+        self._layers = [make(layer, self.hidden, work[at], at) for at, layer in enumerate(engine.layers)]
         self._read = self.hidden[-config.read_size - 1 :]  # what the output reads, including the 1
 
     def step(self, ids: Any) -> Floats:

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,29 @@ def checksum(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
+def _require_file(path: Path) -> None:
+    """Checks that there is a file that can be read; safetensors says of each failure that there is none.
+
+    Raises:
+        ModelFileError: there is none, or it is of another type, or it cannot be opened.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelFileError(f"{path}: no such file; train one, or name another with --model") from None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise ModelFileError(f"{path}: not a file but a {_TYPES.get(stat.S_IFMT(mode), 'device')}")
+
+
+_TYPES = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+
+
 def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such file; train one, or name another with --model")
+    _require_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = _description(path, file.metadata(), kind)
@@ -216,8 +237,7 @@ def read_header(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         ModelFileError: as for ``load_model``, where the header shows it; the tensors are not looked at.
     """
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such file")
+    _require_file(path)
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")

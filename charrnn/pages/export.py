@@ -18,7 +18,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import SamplingConfig
 from charrnn.errors import ModelFileError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile, Tensors
@@ -27,6 +26,7 @@ from charrnn.pages.template import template
 from charrnn.sampling.sampler import Sampler, log_probabilities
 from charrnn.settings import default_of
 from charrnn.text.tokenizer import Tokenizer, code_points
+from charrnn.use_config import SamplingConfig
 
 Precision = Literal["float32", "float16", "int8"]
 

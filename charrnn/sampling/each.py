@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import SamplingConfig
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.sampling.beam import Hypothesis, beam_search
 from charrnn.sampling.continuation import Continuation, best_continuation
 from charrnn.sampling.lines import LONGEST_LINE
 from charrnn.sampling.sampler import Floats, Sampler, draw_many, log_probabilities
 from charrnn.sampling.session import Prompt, SamplingSession, TokenChoice
+from charrnn.use_config import SamplingConfig
 
 COLUMNS = 128  # texts in lockstep at most; with more, the matrix products are hardly faster
 

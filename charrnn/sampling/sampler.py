@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import SamplingConfig
 from charrnn.model.engine import log_softmax
+from charrnn.use_config import SamplingConfig
 
 Floats = NDArray[np.floating[Any]]
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from charrnn.config import SamplingConfig, draw_seed
+from charrnn.config import draw_seed
 from charrnn.errors import ConfigError, UnknownCharacterError
 from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import ModelFile
@@ -24,6 +24,7 @@ from charrnn.sampling.novelty import SpanIndex, training_text
 from charrnn.sampling.sampler import Floats, Sampler, finite, log_probabilities
 from charrnn.settings import parse_bias
 from charrnn.text.tokenizer import Ids, Tokenizer
+from charrnn.use_config import SamplingConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,18 +1,17 @@
 """A training corpus as one sequence of ids, read in bounded memory.
 
 The text is read twice, chunk by chunk: first to count its characters and to hash it, then to encode it.
-Texts over 64 MB also get a memory-mapped cache of ids in the run's directory, named after a hash of the text
-and the tokenizer. A resumed training hashes its text to check that it is unchanged, and reuses the cache.
+Texts over 64 MB also get a memory-mapped cache of ids in the run's directory, named after a hash of what is
+learnt of the text and of the tokenizer. A resumed training hashes its text to check that it is unchanged, and
+reuses the cache.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.cache import CachedIds
 from charrnn.text.items import split_items
 from charrnn.text.pairs import separator, split_pairs
 from charrnn.text.reading import as_utf8, read_symbols, sha256_of
@@ -29,6 +29,8 @@ from charrnn.text.sources import OPENERS, Skipped, Source, find_sources, gone
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
 
 SEEN = 1 << 20  # symbols that are searched for carriage returns
+Validation = tuple[ScoredText | None, str | None, list[Source]]
+EXPANDED = 1000  # times the size of a compressed file, beyond which the size of its text is told
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Corpus:
         characters: the number of characters that are learnt, or of bytes for a byte tokenizer.
         bytes: their size as UTF-8.
         sha256: of the sources' text as UTF-8; for a plain UTF-8 file, what ``sha256sum`` prints.
-        files: the number of sources.
+        sources: the paths of the files that were read.
         skipped: what was passed over in directories.
         config: how the text was read and split.
         train_size: the number of symbols in the training split, rounded down as nanoGPT does: 1,003,854 of
@@ -51,6 +53,9 @@ class Corpus:
         cache: the file of ids in the run's directory, if there is one.
         val: the text that is validated on instead of a part of this one, if there is one.
         val_sha256: of that text.
+        val_sources: the paths of its files.
+        expanded: the names of compressed files whose texts are over EXPANDED times as large, with both sizes
+            in bytes.
     """
 
     ids: Ids
@@ -60,13 +65,25 @@ class Corpus:
     characters: int
     bytes: int
     sha256: str
-    files: int
+    sources: tuple[Path, ...]
     skipped: Skipped
     config: CorpusConfig
     train_size: int
     cache: Path | None = None
     val: ScoredText | None = None
     val_sha256: str | None = None
+    val_sources: tuple[Path, ...] = ()
+    expanded: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def files(self) -> int:
+        """The number of sources."""
+        return len(self.sources)
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files that were read, those of the text to validate on among them."""
+        return self.sources + self.val_sources
 
     @property
     def train(self) -> Ids:
@@ -108,12 +125,16 @@ class _Scan:
 
     characters: int = 0
     size: int = 0  # bytes as UTF-8
-    hash: Any = dataclasses.field(default_factory=hashlib.sha256)
+    hash: Any = dataclasses.field(default_factory=hashlib.sha256)  # of the sources' text as UTF-8
+    learnt: Any = dataclasses.field(default_factory=hashlib.sha256)  # of what is learnt of it
     counter: VocabularyCounter | None = dataclasses.field(default_factory=VocabularyCounter)
+    expanded: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
 
     def add(self, chunk: str | bytes) -> None:
         self.characters += len(chunk)
-        self.size += len(as_utf8(chunk))
+        data = as_utf8(chunk)
+        self.size += len(data)
+        self.learnt.update(data)
         if isinstance(chunk, str) and self.counter is not None:
             self.counter.add(chunk)
 
@@ -143,14 +164,12 @@ def read_corpus(
     names = ", ".join(paths)
     found = find_sources(paths, config, output=directory)
     sources = _tables(found.sources, config) if config.column else found.sources
-    scan = _scan(sources, config, counter=VocabularyCounter() if tokenizer is None else None, names=names)
+    counter = VocabularyCounter() if tokenizer is None else None
+    scan = _scan(sources, config, counter, names, directory or Path(tempfile.gettempdir()))
     tokenizer = tokenizer or _tokenizer(scan, config)
-    pieces = (_ids_of(chunk, tokenizer, names) for chunk in read_symbols(sources, config))
-    ids, cache = _keep(pieces, scan, tokenizer, directory, config)
-    if len(ids) != scan.characters:
-        raise CorpusError(f"{names}: changed while it was read; try again when nothing writes to it")
+    ids, cache = _keep(_encoded(sources, config, tokenizer, scan, names), scan, tokenizer, directory)
     ids, train_size = _split(ids, tokenizer, config, names)
-    val, val_sha256 = _validation_text(tokenizer, config)
+    val, val_sha256, val_sources = _validation_text(tokenizer, config)
     return Corpus(
         ids=ids,
         tokenizer=tokenizer,
@@ -159,30 +178,33 @@ def read_corpus(
         characters=scan.characters,
         bytes=scan.size,
         sha256=scan.hash.hexdigest(),
-        files=len(found.sources),
+        sources=tuple(source.path for source in sources),
         skipped=found.skipped,
         config=config,
         train_size=train_size,
         cache=cache,
         val=val,
         val_sha256=val_sha256,
+        val_sources=tuple(source.path for source in val_sources),
+        expanded=tuple(scan.expanded),
     )
 
 
-def _validation_text(tokenizer: Tokenizer, config: CorpusConfig) -> tuple[ScoredText | None, str | None]:
-    """The text of --val, if there is one, and its sha256.
+def _validation_text(tokenizer: Tokenizer, config: CorpusConfig) -> Validation:
+    """The text of --val, if there is one, its sha256, and its sources.
 
     Raises:
         CorpusError: it cannot be read, or not a second time.
     """
     if config.val is None:
-        return None, None
+        return None, None, []
     if gone([config.val]):
         raise CorpusError(f"{config.val}: --val needs a file, since it is read again later; write it to one")
     text = read_text(config.val, tokenizer, config)
     if len(text.ids) == 0:
         raise CorpusError(f"{config.val}: none of its characters is in the corpus; name another text")
-    return text, sha256_of(find_sources([config.val], config).sources, config)
+    sources = find_sources([config.val], config).sources
+    return text, sha256_of(sources, config), sources
 
 
 def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
@@ -196,23 +218,37 @@ def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
         raise ConfigError(f"--column {config.column[0]}: a column is a list of items; add --lines")
     tables = []
     for source in sources:
-        if source.delimiter is None and str(source.path) == source.name:
+        if source.delimiter is None and source.copy is None:
             raise CorpusError(f"{source.name}: not .csv or .tsv, which --column reads; give such a file")
         tables.append(dataclasses.replace(source, delimiter=source.delimiter or ","))
     return tables
 
 
 def _scan(
-    sources: Sequence[Source], config: CorpusConfig, counter: VocabularyCounter | None, names: str
+    sources: Sequence[Source],
+    config: CorpusConfig,
+    counter: VocabularyCounter | None,
+    names: str,
+    place: Path,
 ) -> _Scan:
-    """The first reading of the sources.
+    """The first reading of the sources, whose ids will be written to a place if they are many.
 
     Raises:
         CorpusError: they are empty, or cannot be decoded.
+        OSError: the place has too little free space for the ids, a byte each at least.
     """
-    scan = _Scan(counter=counter)
-    for chunk in read_symbols(sources, config, scan.hash):
-        scan.add(chunk)
+    scan, room = _Scan(counter=counter), files.free_space(place)
+    whole = not config.lines or config.rules == 1  # what is learnt is the text as it is
+    for source in sources:
+        before = scan.size
+        for chunk in read_symbols([source], config, None if whole else scan.hash):
+            scan.add(chunk)
+            if scan.characters > files.IN_MEMORY:
+                files.require_space(scan.characters, room, place)
+        if source.compressed and scan.size - before > EXPANDED * (size := source.path.stat().st_size):
+            scan.expanded.append((source.name, size, scan.size - before))
+    if whole:
+        scan.hash = scan.learnt
     if scan.characters == 0:
         raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
     return scan
@@ -249,72 +285,45 @@ def _split(ids: Ids, tokenizer: Tokenizer, config: CorpusConfig, names: str) -> 
 
 
 def _keep(
-    pieces: Iterable[Ids], scan: _Scan, tokenizer: Tokenizer, directory: Path | None, config: CorpusConfig
+    pieces: Iterable[Ids], scan: _Scan, tokenizer: Tokenizer, directory: Path | None
 ) -> tuple[Ids, Path | None]:
     """The pieces as one array: in memory, or memory-mapped from a temporary file or from the run's cache."""
     dtype = tokenizer.id_dtype
-    if directory is None or scan.characters * dtype.itemsize <= files.IN_MEMORY:
-        ids = files.SpilledArray(dtype)
-        for piece in pieces:
-            ids.add(piece)
-        return ids.finish(), None
-    read = [scan.hash.hexdigest(), tokenizer.describe()]
-    if config.lines and config.rules > 1:  # else the ids are those of the text as it is
-        read.append({"column": config.column})
-    encoding = json.dumps(read, sort_keys=True)
-    key = hashlib.sha256(encoding.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    path = directory / files.CACHED_IDS.format(key)
-    if not path.exists():
-        _write_cache(path, pieces, scan.characters, dtype)
-    if not path.exists():
-        return np.empty(0, dtype), None  # the text changed: the caller checks the number of ids
-    mapped: Ids = np.load(path, mmap_mode="r")
-    return mapped, path
+    if directory is not None and scan.characters * dtype.itemsize > files.IN_MEMORY:
+        cache = CachedIds(directory, scan.learnt.hexdigest(), scan.characters, tokenizer)
+        mapped = cache.load()
+        return cache.write(pieces) if mapped is None else mapped, cache.path
+    ids = files.SpilledArray(dtype)
+    for piece in pieces:
+        ids.add(piece)
+    return ids.finish(), None
 
 
-def _write_cache(path: Path, pieces: Iterable[Ids], count: int, dtype: np.dtype[Any]) -> None:
-    """Writes the ids to a temporary name, then renames the file, so that it is complete or absent.
+def _encoded(
+    sources: Sequence[Source], config: CorpusConfig, tokenizer: Tokenizer, scan: _Scan, names: str
+) -> Iterator[Ids]:
+    """The ids of the sources, chunk by chunk, with unknown characters folded.
 
     Raises:
-        CorpusError: from the pieces.
-        OSError: there is no room; names the file.
+        CorpusError: there is an unknown character, but no unknown symbol; or, at the end, the text is not
+            the one that was scanned.
     """
-    part = Path(f"{path}{files.PART}")
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
-    written = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for piece in pieces:
-                written += file.write(piece.tobytes()) // dtype.itemsize
-            file.flush()
-            os.fsync(file.fileno())
-        if written == count:
-            part.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        part.unlink(missing_ok=True)
-        if not path.exists():
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()  # which fails, as it should, if it holds anything
-
-
-def _ids_of(chunk: str | bytes, tokenizer: Tokenizer, names: str) -> Ids:
-    """A chunk's ids, with unknown characters folded.
-
-    Raises:
-        CorpusError: there is an unknown character, but no unknown symbol.
-    """
-    ids, unknown = tokenizer.fold(chunk)
-    if len(unknown) and tokenizer.unknown is None:
-        character = chunk[int(unknown[0])]
-        raise CorpusError(
-            f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
-            "give that text back, or train anew"
-        )
-    return ids
+    changed = CorpusError(f"{names}: changed while it was read; try again when nothing writes to it")
+    digest = hashlib.sha256()
+    for chunk in read_symbols(sources, config):
+        digest.update(as_utf8(chunk))
+        ids, unknown = tokenizer.fold(chunk)
+        if len(unknown) and tokenizer.unknown is None:
+            if scan.counter is not None:  # the vocabulary was made from this text
+                raise changed
+            character = chunk[int(unknown[0])]
+            raise CorpusError(
+                f"{names}: not the text this vocabulary was made from: it holds {character!a}; "
+                "give that text back, or train anew"
+            )
+        yield ids
+    if digest.digest() != scan.learnt.digest():
+        raise changed
 
 
 def corpus_name(path: str) -> str:

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
 from charrnn.text.corpus import read_corpus
-from charrnn.text.reading import read_symbols, sha256_of
+from charrnn.text.reading import as_utf8, read_symbols
 from charrnn.text.scored import Pieces, ScoredText, gather, read_text, text_config
 from charrnn.text.sources import Source, find_sources, gone
 from charrnn.text.tokenizer import Tokenizer, code_points
 
 Split = Literal["training", "validation"]
+
+
+def recorded_paths(recorded: Mapping[str, Any], remedy: str) -> list[str]:
+    """The paths that a model file names, which are read only where they are files or directories.
+
+    A model may come from anywhere, and so may the paths: /dev/zero among them must not be read.
+
+    Raises:
+        CorpusError: there are none, or one is not a file or a directory.
+    """
+    paths = [str(path) for path in recorded.get("paths", ())]
+    if not paths:
+        raise CorpusError(f"the model does not say what it learnt from; {remedy}")
+    if gone(paths):
+        raise CorpusError(f"the model learnt from stdin or a pipe, which is gone; {remedy}")
+    for path in map(Path, paths):
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            raise CorpusError(
+                f"{path}: no such file or directory; it was the model's own text: {remedy}"
+            ) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CorpusError(f"{path}: {reason}; it was the model's own text: {remedy}") from None
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise CorpusError(f"{path}: not a file or a directory, though the model names it; {remedy}")
+    return paths
 
 
 def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str) -> list[Source]:
@@ -27,18 +58,22 @@ def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str
     Raises:
         CorpusError: the text is not recorded, cannot be read again, or has changed.
     """
-    paths = [str(path) for path in recorded.get("paths", ())]
-    if not paths:
-        raise CorpusError(f"the model does not say what it learnt from; {remedy}")
-    if gone(paths):
-        raise CorpusError(f"the model learnt from stdin or a pipe, which is gone; {remedy}")
+    paths = recorded_paths(recorded, remedy)
+    changed = CorpusError(f"{', '.join(paths)}: changed since the model learnt it; {remedy}")
+    size, expected = 0, recorded.get("bytes")
     try:
         sources = find_sources(paths, config).sources
-        digest = sha256_of(sources, config)
+        digest = hashlib.sha256()
+        for piece in read_symbols(sources, config, digest):
+            size += len(as_utf8(piece))
+            if isinstance(expected, int) and size > expected:
+                raise changed  # which the rest, that may be endless, cannot undo
     except CorpusError as error:
+        if error is changed:
+            raise
         raise CorpusError(f"{error}; it was the model's own text: {remedy}") from None
-    if digest != recorded.get("sha256"):
-        raise CorpusError(f"{', '.join(paths)}: changed since the model learnt it; {remedy}")
+    if digest.hexdigest() != recorded.get("sha256"):
+        raise changed
     return sources
 
 
@@ -55,33 +90,48 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
         return read_text(config.val, tokenizer, config)
     sources = find_recorded(recorded, config, remedy)
     if config.lines or config.pairs:
-        pieces = _items(recorded["paths"], config, tokenizer, split)
+        pieces = _items(recorded, config, tokenizer, split)
     else:
         cut = config.train_size(int(recorded["characters"]))
         begin, end = (0, cut) if split == "training" else (cut, None)
-        pieces = _part(sources, config, begin, end)
+        pieces = _part(sources, config, slice(begin, end), recorded)
     if not any(pieces()):
         raise CorpusError(f"the model's text has no {split} split; name a text to evaluate")
     return gather(f"{recorded.get('name', 'corpus')} ({split})", pieces, tokenizer)
 
 
-def _part(sources: Sequence[Source], config: CorpusConfig, begin: int, end: int | None) -> Pieces:
-    """A function that reads the symbols from ``begin`` to ``end``, or to the end of the text."""
+def _part(
+    sources: Sequence[Source], config: CorpusConfig, part: slice, recorded: Mapping[str, Any]
+) -> Pieces:
+    """A function that reads a part of the symbols, to the end of the text if its end is None."""
+    begin, end = part.start, part.stop
 
     def pieces() -> Iterator[str | bytes]:
-        place = 0
-        for piece in read_symbols(sources, config):
+        place, digest = 0, hashlib.sha256()
+        for piece in read_symbols(sources, config, digest):
             stop = None if end is None else max(0, end - place)
             if wanted := piece[max(0, begin - place) : stop]:
                 yield wanted
             place += len(piece)
+        _check_unchanged(digest.hexdigest(), recorded)
 
     return pieces
 
 
-def _items(paths: Sequence[str], config: CorpusConfig, tokenizer: Tokenizer, split: Split) -> Pieces:
+def _check_unchanged(sha256: str, recorded: Mapping[str, Any]) -> None:
+    """Compares the text with what it was when its sha256 was checked before.
+
+    Raises:
+        CorpusError: it is another one.
+    """
+    if sha256 != recorded.get("sha256"):
+        raise CorpusError(f"{', '.join(recorded['paths'])}: changed while it was read; try again")
+
+
+def _items(recorded: Mapping[str, Any], config: CorpusConfig, tokenizer: Tokenizer, split: Split) -> Pieces:
     """A function that reads the lines of a split of line mode; unknown characters read U+FFFD."""
-    corpus = read_corpus(paths, config, tokenizer)
+    corpus = read_corpus(recorded["paths"], config, tokenizer)
+    _check_unchanged(corpus.sha256, recorded)
     text = tokenizer.decode_symbols(corpus.train if split == "training" else corpus.validation)
     return lambda: iter((text,) if text else ())
 
@@ -108,10 +158,13 @@ def whole_text(recorded: Mapping[str, Any], tokenizer: Tokenizer, against: Seque
     else:
         sources = find_recorded(recorded, config, "name it with --against FILE")
     parts: list[str] = []
+    digest = hashlib.sha256()
     for source in sources:
         if parts and not parts[-1].endswith("\n"):
             parts.append("\n")
-        parts += (as_symbols(piece, tokenizer) for piece in read_symbols([source], config) if piece)
+        parts += (as_symbols(piece, tokenizer) for piece in read_symbols([source], config, digest) if piece)
+    if not against:
+        _check_unchanged(digest.hexdigest(), recorded)
     return "".join(parts)
 
 

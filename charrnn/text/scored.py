@@ -7,6 +7,8 @@ vocabulary lacks, whose positions are recorded.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +42,7 @@ class ScoredText:
         unknown: (unknown,) positions of the characters that the vocabulary lacks, ascending.
         newlines: (newlines,) positions of the newlines, ascending.
         tokenizer: the model's.
-        pieces: a function that reads the text again, piece by piece.
+        pieces: a function that reads the text again, piece by piece; CorpusError where it has changed.
         strangers: how often each of the characters occurs that the vocabulary lacks, the most frequent first.
         skipped: what was passed over in a directory.
     """
@@ -118,7 +120,9 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer, skipped: Skipped = N
     unknown, newlines = SpilledArray(np.dtype(np.int64)), SpilledArray(np.dtype(np.int64))
     characters = size = 0
     strangers: Counter[str] = Counter()
+    digests = []
     for piece in pieces():
+        digests.append(_digest(piece))
         found, missing = tokenizer.fold(piece)
         points = code_points(piece) if isinstance(piece, str) else found  # (characters,)
         newlines.add(np.flatnonzero(points == NEWLINE) + characters)
@@ -132,7 +136,24 @@ def gather(name: str, pieces: Pieces, tokenizer: Tokenizer, skipped: Skipped = N
         raise CorpusError(f"{name}: empty; give a text of at least one character")
     places = unknown.finish(), newlines.finish()
     frequent = dict(strangers.most_common())
-    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, pieces, frequent, skipped)
+    again = _same_again(name, pieces, digests)
+    return ScoredText(name, ids.finish(), characters, size, *places, tokenizer, again, frequent, skipped)
+
+
+def _digest(piece: str | bytes) -> bytes:
+    return hashlib.blake2b(as_utf8(piece), digest_size=16).digest()
+
+
+def _same_again(name: str, pieces: Pieces, digests: list[bytes]) -> Pieces:
+    """The same pieces, each compared with what it was when the text was encoded."""
+
+    def again() -> Iterator[str | bytes]:
+        for piece, digest in itertools.zip_longest(pieces(), digests):
+            if piece is None or _digest(piece) != digest:
+                raise CorpusError(f"{name}: changed while it was read; try again when nothing writes to it")
+            yield piece
+
+    return again
 
 
 def text_config(

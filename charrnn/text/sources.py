@@ -1,6 +1,6 @@
 """Sources of text: files, directories, compressed files, pipes and stdin, read chunk by chunk.
 
-Stdin and pipes are copied to a temporary file, so that every source can be read twice.
+Stdin and pipes are copied to memory or to a temporary file, so that every source can be read twice.
 """
 
 from __future__ import annotations
@@ -13,38 +13,47 @@ import gzip
 import io
 import lzma
 import os
-import shutil
-import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError, counted
-from charrnn.files import holds_run, is_run_file
+from charrnn.files import LOCK_FILE, holds_run, is_run_file, lock_owner
+from charrnn.text.cache import is_cache
+from charrnn.text.streams import CHUNK, read_pipe, read_stdin
+from charrnn.text.xz import MEMORY, XzFile
 
-CHUNK = 1 << 20  # bytes read at a time
 NAMED = 3  # files of directories that messages name
 PIPES = ("/dev/fd/", "/proc/")  # the directories of a shell's <(command)
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": XzFile}
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One input: a file, or the temporary copy of stdin or of a pipe.
+    """One input: a file, or a copy of what stdin or a pipe held.
 
     Attributes:
         path: of the file to read.
         name: for messages.
         delimiter: between the columns, if the source is to be read as a table.
+        copy: (bytes,) uint8, where the source itself cannot be read again; memory-mapped if large.
     """
 
     path: Path
     name: str
     delimiter: str | None = None
+    copy: NDArray[np.uint8] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it is decompressed as it is read."""
+        return self.copy is None and self.path.suffix in OPENERS
 
     @contextlib.contextmanager
     def open(self) -> Iterator[IO[bytes]]:
@@ -53,6 +62,9 @@ class Source:
             with OPENERS.get(self.path.suffix, open)(self.path, "rb") as file:
                 yield file
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            if "limit" in str(error):  # how lzma says that the file asks for too much memory
+                reason = f"takes more than {MEMORY >> 20} MB of memory to decompress; decompress it first"
+                raise CorpusError(f"{self.name}: {reason}") from None
             raise CorpusError(f"{self.name}: damaged {self.path.suffix[1:]} file: {error}") from None
         except OSError as error:
             reason = error.strerror or str(error)
@@ -60,6 +72,10 @@ class Source:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes, at most CHUNK at a time."""
+        if self.copy is not None:
+            for begin in range(0, len(self.copy), CHUNK):
+                yield self.copy[begin : begin + CHUNK].tobytes()
+            return
         with self.open() as file:
             while chunk := file.read(CHUNK):
                 yield chunk
@@ -214,7 +230,7 @@ def find_sources(paths: Iterable[str], config: CorpusConfig, output: Path | None
         if not name:
             raise CorpusError("'': an empty path; is a shell variable unset?")
         if name == "-":
-            sources.append(_spool_stdin())
+            sources.append(Source(path, name, copy=read_stdin()))
         elif path.is_dir():
             found = _find_in_directory(path, config, output)
             sources += found.sources
@@ -222,10 +238,19 @@ def find_sources(paths: Iterable[str], config: CorpusConfig, output: Path | None
         elif path.is_file():
             sources.append(_file(path, name, config))
         elif path.exists():
-            sources.append(_spool_pipe(path, name))
+            sources.append(Source(path, name, copy=read_pipe(path, name)))
         else:
             raise CorpusError(f"{name}: no such file or directory")
     return Found(sources, skipped)
+
+
+def _is_written(path: Path, *, own: bool) -> bool:
+    """Whether charrnn wrote a file: in a run's directory by its name, elsewhere by what it holds."""
+    return (
+        (own and is_run_file(path.name))
+        or is_cache(path)
+        or (path.name == LOCK_FILE and lock_owner(path) is not None)
+    )
 
 
 def _file(path: Path, name: str, config: CorpusConfig) -> Source:
@@ -261,11 +286,11 @@ def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | Non
         folders[:] = visible
         for name in sorted(files):
             path = Path(folder, name)
+            if _is_written(path, own=own):
+                continue
             source = _file(path, str(path), config)
             if name.startswith(".") or not path.is_file() or path.stat().st_size == 0:
                 unnamed += 1
-            elif own and is_run_file(name):
-                continue
             elif reason := source.refusal(config):
                 refused.append(reason)
             else:
@@ -286,30 +311,3 @@ def gone(paths: Sequence[str]) -> bool:
     (False, True, True)
     """
     return any(path == "-" or path.startswith(PIPES) or Path(path).is_fifo() for path in paths)
-
-
-def _spool_stdin() -> Source:
-    """Stdin, copied to a temporary file that is deleted when the process ends."""
-    if sys.stdin is None or sys.stdin.closed:
-        raise CorpusError("-: stdin is closed; name a file")
-    return _spool(sys.stdin.buffer, "-")
-
-
-def _spool_pipe(path: Path, name: str) -> Source:
-    """A named pipe or a shell's ``<(command)``, copied to a temporary file."""
-    try:
-        with path.open("rb") as pipe:
-            return _spool(pipe, name)
-    except OSError as error:
-        raise CorpusError(f"{name}: {error.strerror}") from None
-
-
-def _spool(stream: IO[bytes], name: str) -> Source:
-    spool = tempfile.NamedTemporaryFile(prefix="charrnn-spool-")  # noqa: SIM115 (lives with _SPOOLS)
-    _SPOOLS.append(spool)
-    shutil.copyfileobj(stream, spool, CHUNK)
-    spool.flush()
-    return Source(Path(spool.name), name)
-
-
-_SPOOLS: list[Any] = []

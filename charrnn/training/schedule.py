@@ -21,6 +21,8 @@ EVALUATION_SHARE = 0.05  # of the training's arithmetic, the most that evaluatio
 FORWARD_SHARE = 1 / 3  # the share of a forward pass in a training step's arithmetic
 LEAST_SHARE = 0.25  # of --time, that is left for training, whatever was spent before
 MOST_RESERVED = 0.25  # of the time for training, that is set aside for the last evaluation
+STALL = 20.0  # times as long as usual: what a step or an evaluation counts at most
+SHORT_STALL = 1.0  # seconds, which always count
 
 # With --time and --patience, how often a text is read at most: beyond that a model memorizes it, whatever the
 # dropout (benchmarks/README.md has the runs), and a schedule that ends there gives a better model than a
@@ -112,6 +114,7 @@ class Schedule:
         total_steps: how many steps there will be; None where that depends on the clock.
         passes: with --time, how often the text is read at most; infinite with --patience 0.
         window, steps_per_epoch, most_passes: as above.
+        stalled: the seconds of this session's steps and evaluations that were not counted.
     """
 
     def __init__(
@@ -133,6 +136,7 @@ class Schedule:
         self._measured_steps, self._measured_seconds = 0, 0.0
         self._evaluation_seconds: float | None = None
         self._save_seconds = 0.0
+        self.stalled = 0.0
         # Of this session's saves: when the last one was, and whether there is anything new since.
         self._saved_at: float | None = None
         self._unsaved = False
@@ -170,12 +174,20 @@ class Schedule:
         return progress.seconds - progress.kept_at >= every
 
     def stepped(self, seconds: float) -> None:
-        """Counts a step and its time; the session's first includes torch's set-up: no measure of speed."""
+        """Counts a step and its time; the session's first includes torch's set-up: no measure of speed.
+
+        A step that takes many times as long as usual was stopped (Ctrl-Z, a closed lid): that is no training.
+        """
+        usual = self._step_seconds
+        counted = _without_stall(seconds, usual)
         self.progress.step += 1
-        self.progress.seconds += seconds
+        self.progress.seconds += counted
+        self.stalled += seconds - counted
         self._unsaved = True
         if self._measured_steps or self._measured_seconds:
-            self._measured_seconds += seconds
+            # A stop is no measure of speed; but a machine that stays so slow is, after many steps.
+            stopped = usual is not None and counted < seconds
+            self._measured_seconds += 2 * (usual or 0.0) if stopped else seconds
             self._measured_steps += 1
         else:
             self._measured_seconds = 1e-9
@@ -193,11 +205,14 @@ class Schedule:
         return True
 
     def evaluated(self, seconds: float) -> None:
-        """Counts an evaluation and its time; the mean of the training losses begins anew."""
-        self.spent(seconds)
+        """Counts an evaluation and its time, as ``stepped``; the mean of the training losses begins anew."""
+        usual = self._usual_evaluation
+        counted = _without_stall(seconds, usual)
+        self.stalled += seconds - counted
+        self.spent(counted)
         self.progress.evaluated = self.progress.step
         self.progress.loss_sum, self.progress.loss_count = 0.0, 0
-        self._evaluation_seconds = seconds
+        self._evaluation_seconds = seconds if counted == seconds else usual
         self._unsaved = True
 
     def saved(self, now: float, *, written: bool = True, seconds: float = 0.0) -> None:
@@ -229,11 +244,8 @@ class Schedule:
         made = self.progress.step - self.progress.base_step
         if self.total_steps is not None:
             return min(1.0, made / max(1, self.total_steps - self.progress.base_step))
-        cost = self._step_seconds or 0.0
-        reserve = self._evaluation_seconds
-        if reserve is None:
-            reserve = FORWARD_SHARE * cost * self._validation / self.window
-        reserve += self._save_seconds + cost / 2  # the last step may begin shortly before the end
+        # The last step may begin shortly before the end.
+        reserve = (self._usual_evaluation or 0.0) + self._save_seconds + (self._step_seconds or 0.0) / 2
         available = self._seconds_given - min(reserve, MOST_RESERVED * self._seconds_given)
         seconds = self.progress.seconds - self.progress.base_seconds
         return min(1.0, max(seconds / available, made / self._steps_given))
@@ -257,6 +269,13 @@ class Schedule:
         """Whether the training ended because it had read the text as often as it pays."""
         made = self.progress.step - self.progress.base_step
         return self.total_steps is None and made >= self._steps_given
+
+    @property
+    def _usual_evaluation(self) -> float | None:
+        """How long the last evaluation took, or an estimate; None before one can be made."""
+        if self._evaluation_seconds is None and self._step_seconds is not None:
+            return FORWARD_SHARE * self._step_seconds * self._validation / self.window
+        return self._evaluation_seconds
 
     @property
     def rate(self) -> float:
@@ -317,6 +336,11 @@ class Schedule:
     @property
     def _step_seconds(self) -> float | None:
         return self._measured_seconds / self._measured_steps if self._measured_steps else None
+
+
+def _without_stall(seconds: float, usual: float | None) -> float:
+    """The time of a step or an evaluation, without what a stop in the middle of it added."""
+    return seconds if usual is None else min(seconds, max(SHORT_STALL, STALL * usual))
 
 
 def rate_at(progress: float, config: TrainingConfig) -> float:

@@ -16,12 +16,22 @@ from charrnn.errors import ConfigError, CorpusError, RunError, counted
 from charrnn.files import STATE_FILE
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile, load_model
-from charrnn.runs import RUNS, prepare_run, refuse_occupied
+from charrnn.runs import (
+    OURS,
+    RUNS,
+    clear_parts,
+    is_occupied,
+    is_running,
+    prepare_run,
+    refuse_inputs,
+    refuse_occupied,
+)
 from charrnn.settings import flag_of, from_mapping
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.sources import gone
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_model
+from charrnn.training.lock import RunLock
 from charrnn.training.schedule import LEAST_SHARE
 from charrnn.training.state import TrainingState, load_training
 from charrnn.training.trainer import Trainer
@@ -143,19 +153,38 @@ def run_directory(request: Request) -> Path:
 def open_training(request: Request) -> Prepared:
     """A trainer for the request, nothing trained yet, or restored to where its run stopped.
 
-    A new run's directory is made only when its corpus could be read.
+    It has the lock of the run's directory, unless the run is finished. A new run's directory stays only when
+    its corpus could be read.
 
     Raises:
-        CharrnnError: whatever is wrong with the corpus, the settings, the directory or the state.
+        CharrnnError: whatever is wrong with the corpus, the settings, the directory or the state; another
+            process trains in the directory.
     """
     directory = run_directory(request)
     assert request.began is not None
     watch = Stopwatch(request.began)
+    lock = RunLock(directory)
     if request.resume:
-        trainer = _resume(request, directory, watch)
-        return Prepared(trainer, watch.before(), resumed_at=trainer.progress.step)
-    if not request.paths:
+        _require_state(request, directory)
+    elif not request.paths:
         raise ConfigError("name a corpus: a file, a directory, or - for stdin")
+    elif not request.force and not is_running(directory):
+        refuse_occupied(directory)
+    lock.acquire()
+    try:
+        if request.resume:
+            trainer = _resume(request, directory, lock, watch)
+            if trainer.finished:
+                lock.release()
+            return Prepared(trainer, watch.before(), resumed_at=trainer.progress.step)
+        return _begin(request, directory, lock, watch)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) -> Prepared:
+    """A new training, in a directory whose lock is held."""
     if not request.force:
         refuse_occupied(directory)
     asked = dict(request.settings)
@@ -173,9 +202,10 @@ def open_training(request: Request) -> Prepared:
         asked |= _shape_of(source, asked)
     chosen = choose_model(asked, _with_time_left(training, watch), corpus, machine)
     training = dataclasses.replace(chosen.training, time=training.time)
-    trainer = Trainer(corpus, chosen.model, training, machine, directory)
+    trainer = Trainer(corpus, chosen.model, training, machine, directory, lock)
     transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
-    prepare_run(directory, force=request.force, cache=corpus.cache)
+    inputs = [*corpus.inputs, *([] if request.init_from is None else [request.init_from])]
+    prepare_run(directory, force=request.force, cache=corpus.cache, inputs=inputs)
     before = watch.before()
     trainer.progress.before = before.total
     return Prepared(trainer, before, chosen.reason, transfer)
@@ -215,11 +245,25 @@ def _check_size(corpus: Corpus) -> None:
         )
 
 
-def _resume(request: Request, directory: Path, watch: Stopwatch) -> Trainer:
+def _require_state(request: Request, directory: Path) -> None:
+    """Checks that there is a run to resume.
+
+    Raises:
+        RunError: there is none, or a run is named in place of a text.
+    """
     for path in request.paths:
         if (Path(path) / STATE_FILE).exists() and Path(path).resolve() != directory.resolve():
             again = shlex.join(["charrnn", "train", "--resume", "-o", path])
             raise RunError(f"{path}: a run, not a text; to go on with it, {again}")
+    if not (directory / STATE_FILE).exists():
+        force = ", with --force" if is_occupied(directory) else ""
+        remedy = f"train without --resume{force}, or name its run with -o"
+        raise RunError(f"{directory}: no {STATE_FILE} to resume from; {remedy}")
+
+
+def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) -> Trainer:
+    """A training that goes on, in a directory whose lock is held."""
+    clear_parts(directory)
     saved = load_training(directory)
     longer = _extension(request.settings, saved)
     _check_agreement({k: v for k, v in request.settings.items() if k not in longer}, saved)
@@ -234,6 +278,7 @@ def _resume(request: Request, directory: Path, watch: Stopwatch) -> Trainer:
     moved = {"val": request.settings["val"]} if "val" in request.settings else {}
     config = CorpusConfig.recorded(saved.corpus, **moved)
     corpus = watch.read(paths, config, tokenizer_from(saved.tokenizer), directory)
+    refuse_inputs([directory / name for name in OURS], corpus.inputs)
     # The arithmetic is part of the result; the number of threads and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
     prepare_torch(session.threads)
@@ -242,7 +287,7 @@ def _resume(request: Request, directory: Path, watch: Stopwatch) -> Trainer:
     training = dataclasses.replace(
         saved.training, save_every=session.save_every, keep_every=keep_every, **longer
     )
-    trainer = Trainer(corpus, saved.architecture, training, machine, directory)
+    trainer = Trainer(corpus, saved.architecture, training, machine, directory, lock)
     trainer.restore(saved)
     if longer:
         trainer.progress.extend()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import ModelConfig, Precision, TrainingConfig
-from charrnn.errors import ConfigError, ModelFileError, RunError
+from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import STATE_FILE
 from charrnn.model.file import Tensors, load_state, save_state
 from charrnn.settings import from_mapping
@@ -61,14 +61,9 @@ def load_training(directory: Path) -> TrainingState:
     """Reads the state of the run in a directory.
 
     Raises:
-        RunError: there is no such run, or it saved no state yet.
         ModelFileError: the state is damaged or of another version.
     """
     path = directory / STATE_FILE
-    if not path.exists():
-        raise RunError(
-            f"{directory}: no {STATE_FILE} to resume from; train without --resume, or name its run with -o"
-        )
     tensors, metadata = load_state(path)
     try:
         return TrainingState(

@@ -27,6 +27,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items, some_items
 from charrnn.text.scored import unknown_nats
 from charrnn.training.listener import Listener, Report, Status
+from charrnn.training.lock import RunLock
 from charrnn.training.log import Log
 from charrnn.training.pairs import HeldOut
 from charrnn.training.schedule import MOST_PASSES, MOST_PASSES_OF_PAIRS, Progress, Schedule
@@ -67,9 +68,11 @@ class Trainer:
         config: TrainingConfig,
         machine: Machine,
         directory: Path,
+        lock: RunLock | None = None,
     ) -> None:
         self.corpus, self.config = corpus, config.with_length()
         self.directory = directory
+        self._lock = lock or RunLock(directory)
         self._log = Log(directory)
         self._listener: Listener = Listener()
         self.step = build_step(corpus, model_config, config, machine)
@@ -109,17 +112,25 @@ class Trainer:
     # -- the loop ------------------------------------------------------------------------------------
 
     def run(self, listener: Listener | None = None) -> None:
-        """Trains to the end of the schedule, calling the listener.
+        """Trains to the end of the schedule, calling the listener; the run's directory is locked meanwhile.
 
         Raises:
             Interrupted: ``stopping`` was set; the state is saved.
             Diverged: losses are not finite, however small the learning rate.
+            RunError: another process trains in the directory.
         """
         self._listener = listener or self._listener
+        self._lock.acquire()
+        try:
+            self._run()
+        finally:
+            self._lock.release()
+
+    def _run(self) -> None:
         self._log.cut(self.progress.evaluated)  # what a killed session logged and did not save
         self.model.train()
         while True:
-            began, counted = time.perf_counter(), self.progress.seconds
+            began, counted = time.perf_counter(), self.progress.seconds + self.schedule.stalled
             action = self.schedule.next(time.monotonic(), stopping=self.stopping)
             if action.kind == "step":
                 self._make_step(action.rate)
@@ -132,7 +143,8 @@ class Trainer:
             else:
                 break
             # Saves and listeners, which may sample, take time as well.
-            self.schedule.spent(time.perf_counter() - began - (self.progress.seconds - counted))
+            counted = self.progress.seconds + self.schedule.stalled - counted
+            self.schedule.spent(time.perf_counter() - began - counted)
         if not self.finished:
             self.save()
             raise Interrupted

@@ -340,3 +340,53 @@ def test_long_texts_go_to_torch(trained: Path, monkeypatch: pytest.MonkeyPatch) 
     by_torch = evaluator.score(text)
     assert evaluator.used == "torch fp32 x2"
     assert by_torch.nats == pytest.approx(by_numpy.nats, rel=1e-3)
+
+
+def test_the_page_replaces_nothing_that_is_read(charrnn: Charrnn, trained: Path, tmp_path: Path) -> None:
+    """--html --force spares the texts, the model, and the text that the model learnt."""
+    model = tmp_path / "m.safetensors"
+    (tmp_path / "texts").mkdir()
+    for name in ("text", "texts/a", "learnt"):
+        (tmp_path / name).write_text("to be\n")
+    (tmp_path / "link").symlink_to("text")
+    loaded = load_model(trained / "model.safetensors")
+    save_model(
+        model, dataclasses.replace(loaded, corpus=loaded.corpus | {"paths": [str(tmp_path / "learnt")]})
+    )
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for page, texts in (
+        ("text", ["text"]), ("./text", ["text"]), ("link", ["text"]), ("texts/a", ["texts"]),
+        ("m.safetensors", ["text"]), ("learnt", []),
+    ):  # fmt: skip
+        line = complaint(charrnn("evaluate", "-m", model, *texts, "--html", page, "--force"))
+        assert "is read here, so it cannot be replaced" in line
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    empty = charrnn("evaluate", "-m", model, "text", "--html", "", "--force")
+    assert "an empty path; is a shell variable unset?" in complaint(empty, status=2)
+    assert "no such file" in complaint(
+        charrnn("evaluate", "-m", model, "text", "--baselines", "--train", "x")
+    )
+    assert "an empty path" in complaint(
+        charrnn("evaluate", "-m", model, "text", "--baselines", "--train", "")
+    )
+
+
+def test_what_a_model_makes_us_read_is_told(charrnn: Charrnn, trained: Path) -> None:
+    """Without a text, stderr names the file that the model names, unless it is quiet."""
+    result = charrnn("evaluate", "-m", trained)
+    assert result.err == f"the model's own text: {PLAY}\n"
+    assert charrnn("evaluate", "-m", trained, "-q").err == ""
+
+
+def test_a_model_that_names_a_device(charrnn: Charrnn, trained: Path, tmp_path: Path) -> None:
+    """A stranger's model does not make us read a device, in whatever way its text is asked for."""
+    loaded = load_model(trained / "model.safetensors")
+    corpus = loaded.corpus | {"paths": ["/dev/zero"]}
+    save_model(tmp_path / "m", dataclasses.replace(loaded, corpus=corpus))
+    for arguments in (
+        ["evaluate"],
+        ["evaluate", "--baselines", str(PLAY)],
+        ["sample", "--novel", "--lines", 1],
+    ):
+        line = complaint(charrnn(*arguments, "-m", "m", timeout=60))
+        assert "/dev/zero: not a file or a directory, though the model names it" in line

@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_a_line() -> None:
         "good": None,
         "cut": f"runs/cut/{MODEL_FILE}: {whole}",
         "empty": f"runs/empty/{STATE_FILE}: {whole}",
-        "pipe": f"runs/pipe/{MODEL_FILE}: no such file",
+        "pipe": f"runs/pipe/{MODEL_FILE}: not a file but a pipe",
     }
     lines = table(summaries(), time.time()).splitlines()
     assert len(lines) == 5

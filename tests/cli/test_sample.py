@@ -366,3 +366,13 @@ def test_a_conversation_builds_a_text(charrnn: Charrnn, model_path: Path) -> Non
     taken = charrnn("sample", "-m", model_path, "-i", *QUICK, input="Once\n\n")
     first = next(line for line in taken.err.splitlines() if line.startswith("  1  "))
     assert repr(taken.out.removeprefix("Once")) in first
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device here")
+def test_an_endless_prompt_is_refused(charrnn: Charrnn, model_path: Path) -> None:
+    """A prompt that never ends, from a file or from stdin, is one line with what helps."""
+    for line in ("$SAMPLE -f /dev/zero -n 9", "$SAMPLE -f - -n 9 < /dev/zero", "yes | $SAMPLE -p - -n 9"):
+        done = shell(line, model_path)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert "a prompt of more than 16 MB; give its end, as with tail -c" in one_line(done.stderr)
+    assert "an empty path" in one_line(charrnn("sample", "-m", model_path, "-f", "", "-n", 9).stderr)

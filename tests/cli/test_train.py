@@ -8,6 +8,7 @@ import errno
 import fcntl
 import gzip
 import io
+import itertools
 import json
 import lzma
 import math
@@ -36,6 +37,10 @@ from charrnn.config import CADENCE, DEFAULT_TIME, MOST_DROPOUT, SIZES, ModelConf
 from charrnn.model.file import load_model
 from charrnn.runs import OURS, find_model, summaries
 from charrnn.settings import default_of
+from charrnn.text.cache import MAGIC
+from charrnn.training.lock import RunLock
+from charrnn.training.state import load_training
+from charrnn.training.step import TrainingStep
 from tests.conftest import PLAY, TINY, Charrnn, Result, command, environment
 
 TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
@@ -507,11 +512,13 @@ def start(tmp_path: Path, *arguments: object) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_stopping_saves_and_says_how_to_go_on(
     tmp_path: Path, text: Path, number: signal.Signals, status: int
 ) -> None:
-    """Ctrl-C and SIGTERM save the state and print the command that resumes, which does."""
+    """Ctrl-C, SIGTERM and SIGHUP save the state and print the command that resumes, which does."""
     with start(tmp_path, text.name, *ENDLESS) as process:
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
@@ -535,6 +542,145 @@ def test_stopping_saves_and_says_how_to_go_on(
         again.send_signal(signal.SIGTERM)
         again.communicate(timeout=60)
     assert f"resumed at step {found.group(1)}\n" in said.decode()
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_hangup_that_is_ignored_stays_so(
+    train: Callable[..., Result], text: Path, monkeypatch: pytest.MonkeyPatch, ignored: bool
+) -> None:
+    """A closed terminal stops a training, saved; under nohup it goes on to its end."""
+    step = TrainingStep.__call__
+
+    def hang_up(self: TrainingStep, number: int, rate: float) -> None:
+        step(self, number, rate)
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    monkeypatch.setattr(TrainingStep, "__call__", hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        result = train(text, *QUICK)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert result.status == (0 if ignored else 129)
+    assert ("saved at step 2; go on with" in result.err) != ignored
+    assert load_training(Path("runs/mow")).progress.step == (3 if ignored else 2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_messages_that_cannot_be_written_stop_nothing(tmp_path: Path, text: Path) -> None:
+    """With stderr on a full device, or a pipe that nobody reads, a training goes on to its end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Path("/dev/full").open("wb") as full:
+        for number, stderr in enumerate((full.fileno(), writer)):
+            arguments = ("train", text, *QUICK, "-o", f"run{number}")
+            done = subprocess.run(
+                command(*arguments), cwd=tmp_path, env=environment(), stdout=-1, stderr=stderr, check=False
+            )
+            assert (done.returncode, done.stdout[:6]) == (0, b"model ")
+    os.close(writer)
+
+
+def test_what_was_killed_before_its_first_state_is_no_dead_end(
+    train: Callable[..., Result], text: Path
+) -> None:
+    """The lock, the ids and the parts that such a run leaves do not keep a new one from its place."""
+    directory = Path("runs/mow")
+    directory.mkdir(parents=True)
+    (directory / "lock").write_text("charrnn: process 1 on box since 2026-01-01 00:00:00 +0000\n")
+    (directory / f"ids-{'0' * 16}.bin").write_bytes(MAGIC)
+    (directory / "state.safetensors.charrnn-1.part").write_bytes(b"half")
+    refused = train(text, "--resume")
+    assert refused.err.splitlines()[-1].endswith(
+        "no state.safetensors to resume from; train without --resume"
+    )
+    assert train(text, *QUICK).status == 0
+    assert not (directory / "lock").exists()
+    assert not list(directory.glob("*.part"))
+
+
+def test_what_cannot_be_resumed_is_replaced_with_force(train: Callable[..., Result], text: Path) -> None:
+    """Where there is a model but no state, both ways say --force, which works."""
+    assert train(text, *QUICK).status == 0
+    Path("runs/mow/state.safetensors").unlink()
+    assert train(text, "--resume").err.rstrip().endswith("train without --resume, with --force")
+    assert "--resume" not in train(text, *QUICK).err
+    assert train(text, *QUICK, "--force").status == 0
+
+
+def test_two_trainings_do_not_share_a_run(train: Callable[..., Result], text: Path) -> None:
+    """While one process trains, another is refused, however it asks, and nothing is changed."""
+    assert train(text, *QUICK).status == 0
+    lock = RunLock(Path("runs/mow"))
+    lock.acquire()
+    before = {path: path.read_bytes() for path in Path("runs/mow").iterdir()}
+    for flags in ([], ["--force"], ["--resume"]):
+        result = train(text, *flags)
+        assert result.status == 1
+        message = (
+            rf"charrnn: runs/mow: is being trained by process {os.getpid()} on \S+ since .*; wait for it"
+        )
+        assert re.match(message, result.err), result.err
+    assert {path: path.read_bytes() for path in Path("runs/mow").iterdir()} == before
+    lock.release()
+    assert train(text, "--resume").err.rstrip().endswith("finished already; nothing to resume")
+
+
+def test_force_does_not_remove_what_is_read(train: Callable[..., Result], text: Path) -> None:
+    """--force spares a corpus, and a model to start from, that is one of the files of the run."""
+    assert train(text, *QUICK).status == 0
+    before = {path.name: path.read_bytes() for path in Path("runs/mow").iterdir()}
+    log = train("runs/mow/log.jsonl", *QUICK, "--tokenizer", "byte", "-o", "runs/mow", "--force")
+    assert log.err == (
+        "charrnn: runs/mow/log.jsonl: is read, so it cannot be replaced; write elsewhere with --output-dir\n"
+    )
+    start = train(text, *QUICK, "--init-from", "mow", "--force")
+    assert start.err.startswith("charrnn: runs/mow/model.safetensors: is read, so it cannot be replaced")
+    assert {path.name: path.read_bytes() for path in Path("runs/mow").iterdir()} == before
+
+
+def test_a_corpus_that_looks_like_ids_is_spared(train: Callable[..., Result]) -> None:
+    """A user's ids-*.npy is neither a cache to remove nor a reason to take the directory for one's own."""
+    Path("a").mkdir()
+    Path("a/ids-1.npy").write_bytes(bytes(range(256)) * 20)
+    arguments = ("a/ids-1.npy", *QUICK, "--tokenizer", "byte", "-o", "a")
+    assert "a: exists" in train(*arguments).err
+    assert train(*arguments, "--force").status == 0
+    assert Path("a/ids-1.npy").read_bytes() == bytes(range(256)) * 20
+
+
+def test_an_empty_output_directory_is_refused(train: Callable[..., Result], text: Path) -> None:
+    """An unset variable is not the current directory, with --force least of all."""
+    Path("log.jsonl").write_text("mine")
+    for flags in ([], ["--force"], ["--resume"]):
+        result = train(text, *QUICK, "-o", "", *flags)
+        assert result.status == 2
+        assert "an empty path; is a shell variable unset?" in result.err
+    result = train(text, *QUICK, "--init-from", "", "-o", "run")
+    assert "an empty name of a model" in result.err
+    assert sorted(path.name for path in Path().iterdir()) == ["log.jsonl", text.name]
+
+
+def test_a_text_that_explodes_is_told(train: Callable[..., Result]) -> None:
+    """A compressed file that holds over a thousand times its size is named with both sizes."""
+    Path("bomb.xz").write_bytes(lzma.compress(b"ab\n" * 500_000))
+    result = train("bomb.xz", *QUICK)
+    assert re.search(r"^compressed: bomb.xz, 0.00 MB, holds 1.5 MB of text$", result.err, re.MULTILINE)
+
+
+def test_the_clock_may_jump(
+    train: Callable[..., Result], text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wall clock that is set back and forth changes neither the model nor the time that is counted."""
+    assert train(text, *QUICK, "-o", "steady").status == 0
+    jumps = itertools.cycle([0.0, 4e9, -3600.0, 3600.0, 1e9])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    assert train(text, *QUICK, "-o", "jumping", "--save-every", "0.001s").status == 0
+    steady, jumping = (load_model(Path(name, "model.safetensors")) for name in ("steady", "jumping"))
+    for name, weight in steady.weights.items():
+        assert weight.tobytes() == jumping.weights[name].tobytes()
+    assert 0 < jumping.training["seconds"] < 60
 
 
 @pytest.mark.slow

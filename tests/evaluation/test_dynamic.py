@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from charrnn.config import EvaluationConfig
 from charrnn.errors import CorpusError
 from charrnn.evaluation.dynamic import DynamicEvaluator
 from charrnn.evaluation.evaluator import Evaluator
@@ -16,6 +15,7 @@ from charrnn.evaluation.measure import Score
 from charrnn.model.file import ModelFile, load_model
 from charrnn.model.network import build_model
 from charrnn.text.scored import text_of, unknown_nats
+from charrnn.use_config import EvaluationConfig
 from tests.conftest import ALPHABET, PLAY, random_model
 
 TRAIN = PLAY.read_text()[:3000]

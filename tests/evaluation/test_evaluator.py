@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.config import Cell, EvaluationConfig, Output
+from charrnn.config import Cell, Output
 from charrnn.evaluation.evaluator import Evaluator, score_text
 from charrnn.evaluation.measure import Score, line_scores
 from charrnn.model.engine import Engine, Stream
 from charrnn.model.file import load_model
 from charrnn.text.scored import ScoredText, text_of, unknown_nats
 from charrnn.text.tokenizer import CharTokenizer
+from charrnn.use_config import EvaluationConfig
 from tests.conftest import ALPHABET, PLAY, ModelFactory, ModelWriter, random_model
 from tests.evaluation.models import Doubles, Next, Reference, decode, encode
 

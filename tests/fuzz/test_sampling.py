@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from charrnn.api import Model
 from charrnn.cli.prompt import unescape
-from charrnn.config import Cell, SamplingConfig
+from charrnn.config import Cell
 from charrnn.errors import CharrnnError, ConfigError, ModelFileError, UnknownCharacterError
 from charrnn.model.file import save_model
 from charrnn.sampling.sampler import Sampler, probabilities
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, tokenizer_from
+from charrnn.use_config import SamplingConfig
 from tests.conftest import random_model
 from tests.fuzz.conftest import Fuzz, broken
 from tests.fuzz.damage import JUNK

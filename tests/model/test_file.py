@@ -417,8 +417,9 @@ def test_repacked_files_load(good: bytes, tmp_path: Path) -> None:
 
 
 def test_missing_files_are_refused(tmp_path: Path) -> None:
-    """A model that does not exist, or is a directory, is an error with its name."""
-    for path in (tmp_path / "none", tmp_path):
+    """A model that does not exist, or lies below a file, is an error with its name."""
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "none", tmp_path / "file" / "none"):
         with pytest.raises(ModelFileError, match=f"^{path}: no such file"):
             load_model(path)
 
@@ -583,3 +584,24 @@ def test_half_the_size_for_half_the_precision(tmp_path: Path) -> None:
     for name, weight in load_model(path).weights.items():
         assert weight.dtype == np.float32
         assert weight.tolist() == model.weights[name].astype(np.float16).tolist()
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permission and type are told apart from a file that is not there."""
+    path = tmp_path / "model"
+    with pytest.raises(ModelFileError, match=f"^{path}: no such file"):
+        load_model(path)
+    with pytest.raises(ModelFileError, match=f"^{tmp_path}: not a file but a directory"):
+        load_model(tmp_path)
+    os.mkfifo(path)
+    with pytest.raises(ModelFileError, match=f"^{path}: not a file but a pipe"):
+        load_model(path)
+    path.unlink()
+    save_model(path, random_model())
+
+    def refuse(self: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)  # whoever runs the tests may be allowed to read everything
+    with pytest.raises(ModelFileError, match=f"^{path}: cannot be read: Permission denied"):
+        load_model(path)

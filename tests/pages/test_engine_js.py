@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from charrnn.config import Cell, SamplingConfig
+from charrnn.config import Cell
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
 from charrnn.pages.export import _data, header, pack
 from charrnn.pages.template import template
 from charrnn.sampling.sampler import Sampler, log_probabilities
+from charrnn.use_config import SamplingConfig
 from tests.conftest import random_model
 
 NODE = shutil.which("node")

@@ -15,13 +15,13 @@ import pytest
 from rich.console import Console
 
 from charrnn.cli.heatmap import terminal_legend, terminal_lines
-from charrnn.config import EvaluationConfig
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.surprise import Surprise, shown, surprise
 from charrnn.model.engine import Engine
 from charrnn.model.file import load_model
 from charrnn.pages.heatmap import INK, SHADES, UNKNOWN, page, shade
 from charrnn.text.scored import text_of
+from charrnn.use_config import EvaluationConfig
 from tests.conftest import random_model
 
 TEXT = "To be,\n\tor </script> nót <b>&amp; to be:\x1b[31m\n"

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import SamplingConfig
 from charrnn.errors import ConfigError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
@@ -17,6 +16,7 @@ from charrnn.sampling.beam import Hypothesis, beam_search
 from charrnn.sampling.each import EachLine
 from charrnn.sampling.sampler import log_probabilities
 from charrnn.sampling.session import SamplingSession
+from charrnn.use_config import SamplingConfig
 from tests.conftest import random_model
 
 VOCABULARY = "\nabcd"

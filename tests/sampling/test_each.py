@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import SamplingConfig
 from charrnn.errors import CorpusError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
@@ -19,6 +18,7 @@ from charrnn.sampling.continuation import Continuation
 from charrnn.sampling.each import COLUMNS, EachLine, LineText, fits_lockstep
 from charrnn.sampling.sampler import log_probabilities
 from charrnn.sampling.session import SamplingSession
+from charrnn.use_config import SamplingConfig
 from tests.conftest import random_model
 
 SMALL = "\n abc"

@@ -12,7 +12,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charrnn.config import SamplingConfig
 from charrnn.errors import ConfigError
 from charrnn.sampling.sampler import (
     Sampler,
@@ -28,6 +27,7 @@ from charrnn.sampling.sampler import (
     penalize,
     probabilities,
 )
+from charrnn.use_config import SamplingConfig
 
 Floats = NDArray[Any]
 

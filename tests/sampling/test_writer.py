@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.config import SamplingConfig
 from charrnn.errors import ConfigError, ShortfallError, UnknownCharacterError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
@@ -25,6 +24,7 @@ from charrnn.sampling.sampler import log_probabilities
 from charrnn.sampling.session import Prompt, SamplingSession, TokenChoice, Watch
 from charrnn.sampling.writer import TextStream, pieces
 from charrnn.text.tokenizer import CharTokenizer
+from charrnn.use_config import SamplingConfig
 from tests.conftest import ALPHABET, random_model
 
 SMALL = "\nabc"

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import ConfigError, CorpusError
-from charrnn.text import corpus as corpus_module
 from charrnn.text import sources as sources_module
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.sources import Source, find_sources
@@ -237,7 +236,7 @@ def test_large_corpora_are_kept_beside_the_run(
     assert first.cache is not None
     assert list(run.iterdir()) == [first.cache]
     with monkeypatch.context() as patch:
-        patch.setattr(corpus_module, "_ids_of", None)  # encoding would be an error
+        patch.setattr("charrnn.text.cache.CachedIds.write", None)  # encoding would be an error
         second = read_corpus([str(file)], CorpusConfig(), first.tokenizer, run)
     assert isinstance(second.ids, np.memmap)
     assert text_of(second) == "to be or not to be"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.config import CorpusConfig, ModelConfig, SamplingConfig, TrainingConfig
+from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, export_weights
@@ -22,6 +22,7 @@ from charrnn.training.listener import Listener, Status
 from charrnn.training.pairs import HeldOut
 from charrnn.training.state import load_training
 from charrnn.training.trainer import Interrupted, Trainer
+from charrnn.use_config import SamplingConfig
 
 CPU = torch.device("cpu")
 MACHINE = Machine(CPU, bf16=False)

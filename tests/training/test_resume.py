@@ -526,9 +526,9 @@ def test_a_large_text_is_not_encoded_again(
     train_until(request, Stop(7))
     resumed = dataclasses.replace(request, resume=True)
     with monkeypatch.context() as patch:
-        patch.setattr("charrnn.text.corpus._ids_of", None)  # encoding would be an error
+        patch.setattr("charrnn.text.cache.CachedIds.write", None)  # encoding would be an error
         train_until(resumed, Stop(13))
-    [cache] = (tmp_path / "run").glob("ids-*.npy")
+    [cache] = (tmp_path / "run").glob("ids-*.bin")
     cache.unlink()
     train(resumed)
     assert cache.exists()

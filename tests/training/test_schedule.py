@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
-from charrnn.training.schedule import EVALUATIONS, MOST_PASSES, Action, Schedule, rate_at
+from charrnn.training.schedule import EVALUATIONS, MOST_PASSES, STALL, Action, Schedule, rate_at
 
 
 def schedule(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Schedule:
@@ -219,6 +219,32 @@ def test_patience_counts_evaluations_that_are_no_better() -> None:
     assert it.progress.stale == 1
     assert it.scored(1.5, 1.4)
     assert (it.progress.best, it.progress.best_step, it.progress.stale) == (1.5, 20, 0)
+
+
+def test_a_stop_is_no_training() -> None:
+    """Hours in the middle of a step or an evaluation (Ctrl-Z) count as some multiple of the usual time."""
+    it = schedule(time=100.0, validation=1000)
+    for _ in range(10):
+        it.stepped(0.5)
+    it.stepped(7200.0)
+    assert it.progress.seconds == pytest.approx(10 * 0.5 + STALL * 0.5)
+    assert it.characters_per_second == pytest.approx(200, rel=0.2)
+    before = it.progress.seconds
+    it.evaluated(7200.0)
+    assert it.progress.seconds - before <= STALL * 0.5 * 1000 / 100
+    assert it.done < 1
+    before = it.progress.seconds
+    it.stepped(2.0)  # a machine that is busy is no stop
+    assert it.progress.seconds == before + 2.0
+
+
+def test_a_machine_that_stays_slow_is_measured() -> None:
+    """Steps that stay a hundred times as long are the new usual, so that --time is kept in the end."""
+    it = schedule(time=1e9)
+    for seconds in [0.1] * 10 + [10.0] * 200:
+        before = it.progress.seconds
+        it.stepped(seconds)
+    assert it.progress.seconds - before == 10.0
 
 
 def test_what_was_spent_before_counts() -> None:
