@@ -39,7 +39,7 @@ def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str
         CorpusError: the text is not recorded, cannot be read again, or has changed.
     """
     paths = [str(path) for path in recorded.get("paths", ())]
-    if not paths:
+    if not paths or "characters" not in recorded:
         raise CorpusError(f"the model does not say what it learnt from; {remedy}")
     if gone(paths):
         raise CorpusError(f"the model learnt from stdin or a pipe, which is gone; {remedy}")
