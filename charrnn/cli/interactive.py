@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from charrnn.cli.output import byte_writer, note, show_controls
+from charrnn.cli.output import byte_writer, note, note_lines, show_controls
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.sampling.sampler import forbid, log_probabilities
 from charrnn.sampling.session import SamplingSession
@@ -89,7 +89,7 @@ def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
 def show(session: SamplingSession, text: str) -> list[tuple[str, float]]:
     """Prints the end of the text and what may follow; returns that."""
     options = continuations(session, text)
-    note("\n" + show_controls(text[-500:].encode("utf-8", "surrogateescape")).decode())
+    note_lines("\n" + show_controls(text[-500:].encode("utf-8", "surrogateescape")).decode())
     for number, (continuation, score) in enumerate(options, 1):
         note(f"  {number}  {continuation!r}  ({score:.2f})")
     return options

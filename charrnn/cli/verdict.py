@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import shlex
 
+from charrnn.cli.output import one_line, shell_words
 from charrnn.config import MOST_DROPOUT
 from charrnn.errors import counted
 from charrnn.files import MODEL_FILE
@@ -47,7 +47,7 @@ def describe(prepared: Prepared) -> str:
     if prepared.resumed_at:
         lines.append(f"resumed at step {prepared.resumed_at}")
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def result_lines(trainer: Trainer) -> list[str]:
@@ -61,7 +61,7 @@ def result_lines(trainer: Trainer) -> list[str]:
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
         f"verdict     {verdict(trainer)}",
-        f"sample      charrnn sample -m {shlex.quote(run_name(path))}",
+        f"sample      charrnn sample -m {shell_words([run_name(path)])}",
     ]
 
 
