@@ -348,6 +348,7 @@ def test_no_junk_in_a_state_is_a_traceback(stopped: Path, tmp_path: Path) -> Non
             folder.mkdir()
             (folder / STATE_FILE).write_bytes(build(dict(header), put(description, place, junk), body))
             names.append(str(folder))
+            tried.append(place)
     done = subprocess.run(
         [sys.executable, "-c", RESUME, *names], capture_output=True, text=True, check=False, cwd=stopped,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
