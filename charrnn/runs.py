@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charrnn.errors import ModelFileError, RunError
-from charrnn.files import CACHED_IDS, LOG_FILE, MODEL_FILE, PART, STATE_FILE
+from charrnn.files import CACHED_IDS, LOG_FILE, MODEL_FILE, PART, STATE_FILE, create_directories
 from charrnn.model.file import read_header
 
 RUNS = Path("runs")
 LOCK_FILE = "lock"  # held with flock for as long as a process trains in the directory
-OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
+OURS = (STATE_FILE, LOG_FILE, MODEL_FILE)  # what is worth most last, where they are removed in turn
 BOARD = "events.out.tfevents.*"  # what --tensorboard writes
 
 
@@ -94,7 +94,7 @@ def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> N
     if not force:
         refuse_occupied(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        create_directories(directory)
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
     for name in OURS:
