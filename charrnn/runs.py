@@ -22,13 +22,14 @@ from charrnn.files import (
     MODEL_FILE,
     PART,
     STATE_FILE,
+    create_directories,
     holds_run,
 )
 from charrnn.model.file import read_header
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "pretrained"  # models that are part of the package
-OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
+OURS = (STATE_FILE, LOG_FILE, MODEL_FILE)  # what is worth most last, where they are removed in turn
 
 
 def find_model(name: str | None) -> Path:
@@ -111,7 +112,7 @@ def prepare_run(directory: Path, *, force: bool, cache: Path | None = None) -> N
     if not force:
         refuse_occupied(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        create_directories(directory)
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
     for name in OURS:

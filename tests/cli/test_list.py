@@ -100,12 +100,12 @@ def test_what_cannot_be_read_is_a_line() -> None:
     (Path("runs") / "texts").mkdir()
     (Path("runs") / "file").touch()
     found = {summary.name: summary.error for summary in summaries()}
-    whole = "not a whole safetensors file; copy it again, or train anew"
+    whole = "not a whole safetensors file (it ends within its header); copy it again, or train anew"
     assert found == {
         "good": None,
         "cut": f"runs/cut/{MODEL_FILE}: {whole}",
         "empty": f"runs/empty/{STATE_FILE}: {whole}",
-        "pipe": f"runs/pipe/{MODEL_FILE}: no such file",
+        "pipe": f"runs/pipe/{MODEL_FILE}: no such file; train one, or name another with --model",
     }
     lines = table(summaries(), time.time()).splitlines()
     assert len(lines) == 5
