@@ -28,7 +28,7 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     >>> print(one_line("\x1b[31mred\n"))
     \x1b[31mred\n
     >>> one_line("a" * 99 + "b" * 99, 20)
-    'aaaaaaaaaaa...bbbbbb'
+    'aaaaaaaaaaaa...bbbbb'
     """
     if len(text) > 2 * longest:  # a cut before the work, and one after it
         text = _shortened(text, 2 * longest)
