@@ -22,7 +22,8 @@ import numpy as np
 
 from benchmarks.report import machine, median_ratio, table
 from charrnn.config import ModelConfig
-from charrnn.model.file import ModelFile, expected_shapes, save_model
+from charrnn.model.file import ModelFile, save_model
+from charrnn.model.schema import expected_shapes
 from charrnn.sampling.session import SamplingSession
 from charrnn.sampling.writer import TextStream, pieces
 from charrnn.text.tokenizer import CharTokenizer

@@ -117,11 +117,32 @@ def write_atomically(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):  # which names the temporary file, or nothing when the disk is full
             error.filename, error.filename2 = str(path), None
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_directory(path.parent)  # for the rename
+
+
+def sync_directory(directory: Path) -> None:
+    """Waits until the names in a directory are on the disk.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(folder)  # for the rename
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def create_directories(directory: Path) -> None:
+    """Creates a directory and those that it lies in, so that a power cut does not take them away again.
+
+    Raises:
+        OSError: they cannot be created.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_directory(path.parent)
 
 
 def is_input(path: Path, inputs: Iterable[str | Path]) -> bool:

@@ -17,6 +17,7 @@ from charrnn.files import (
     LOG_FILE,
     MODEL_FILE,
     STATE_FILE,
+    create_directories,
     holds_run,
     is_input,
     is_run_file,
@@ -28,7 +29,7 @@ from charrnn.text.cache import is_cache
 
 RUNS = Path("runs")
 SHIPPED = Path(__file__).parent / "pretrained"  # models that are part of the package
-OURS = (MODEL_FILE, STATE_FILE, LOG_FILE)
+OURS = (STATE_FILE, LOG_FILE, MODEL_FILE)  # what is worth most last, where they are removed in turn
 
 
 def find_model(name: str | None) -> Path:
@@ -119,7 +120,7 @@ def make_directory(directory: Path) -> list[Path]:
     """
     made = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        create_directories(directory)
     except OSError as error:
         raise RunError(f"{directory}: cannot be made: {error.strerror}") from None
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import sys
 import types
 from collections.abc import Sequence
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -69,11 +70,16 @@ class Rule:
             return not self.choices or value in self.choices
         return (
             -math.inf < value < math.inf
+            and not self._overflows(value)
             and (self.at_least is None or value >= self.at_least)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
             and (self.at_most is None or value <= self.at_most)
         )
+
+    def _overflows(self, value: Any) -> bool:
+        """Whether a whole number of Python's, which has no bound, is too large for a float."""
+        return self.type is float and isinstance(value, int) and abs(value) > sys.float_info.max
 
     def describe(self, value: Any) -> str:
         """What the value, which is refused, should be instead."""
@@ -83,8 +89,10 @@ class Rule:
             return {bool: "True or False", str: "text", tuple: "a sequence of texts"}[self.type]
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             return "a whole number" if self.type is int else "a number"
-        if not isinstance(value, numbers.Integral) and (self.type is int or math.isinf(value)):
-            return "a whole number" if self.type is int else "a finite number"
+        if self.type is int and not isinstance(value, numbers.Integral):
+            return "a whole number"
+        if self.type is float and (self._overflows(value) or math.isinf(value)):
+            return "a finite number"
         if self.expected:
             return self.expected
         if self.at_least is not None and self.at_most is not None:

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from charrnn.config import Cell, ModelConfig, Output
-from charrnn.model.file import ModelFile, expected_shapes, save_model
+from charrnn.model.file import ModelFile, save_model
+from charrnn.model.schema import expected_shapes
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 
 # A busy machine is no failure: properties have no deadline.

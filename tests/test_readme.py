@@ -15,7 +15,8 @@ import benchmarks.readme
 from benchmarks.readme import README, with_help
 from charrnn.cli.main import cli
 from charrnn.config import ModelConfig
-from charrnn.model.file import FORMAT, expected_shapes
+from charrnn.model.file import FORMAT
+from charrnn.model.schema import expected_shapes
 from tests.test_house import PACKAGE, TORCH
 
 TEXT = README.read_text(encoding="utf-8")

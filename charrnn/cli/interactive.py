@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from charrnn.cli.output import byte_writer, note, show_controls
+from charrnn.cli.output import byte_writer, note, note_lines, show_controls
 from charrnn.errors import ConfigError, CorpusError, UnknownCharacterError
 from charrnn.sampling.sampler import Floats, add_bias, finite, forbid, log_probabilities
 from charrnn.sampling.session import SamplingSession
@@ -112,7 +112,7 @@ def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
 def show(session: SamplingSession, text: str) -> list[tuple[str, float]]:
     """Prints the end of the text and what may follow; returns that."""
     options = continuations(session, text)
-    note("\n" + show_controls(as_bytes(text[-500:])).decode())
+    note_lines("\n" + show_controls(as_bytes(text[-500:])).decode())
     for number, (continuation, score) in enumerate(options, 1):
         note(f"  {number}  {continuation!r}  ({score:.2f})")
     return options

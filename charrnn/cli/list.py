@@ -68,10 +68,12 @@ def table(summaries: list[Summary], now: float) -> str:
 
 def _cells(summary: Summary, now: float) -> tuple[str, ...]:
     """A row; of what cannot be read name, age and reason."""
-    name = _short(summary.name)
+    from charrnn.cli.output import one_line
+
+    name = one_line(summary.name, WIDEST)
     age = age_of(now - summary.modified) if summary.modified else UNKNOWN
     if summary.error is not None:
-        return name, age, _visible(summary.error)
+        return name, age, one_line(summary.error)
     shape = UNKNOWN
     if summary.cell and summary.layers and summary.units:
         shape = f"{summary.cell} {summary.layers}x{summary.units}"
@@ -79,23 +81,13 @@ def _cells(summary: Summary, now: float) -> tuple[str, ...]:
     return (
         name,
         age,
-        _visible(shape),
-        _short(summary.text or UNKNOWN),
+        one_line(shape, WIDEST),
+        one_line(summary.text or UNKNOWN, WIDEST),
         UNKNOWN if summary.characters is None else f"{summary.characters:,}",
         UNKNOWN if bits is None else f"{bits:.3f}",
         summary.state or UNKNOWN,
         f"{summary.size / 1e6:.1f} MB",
     )
-
-
-def _short(text: str) -> str:
-    text = _visible(text)
-    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
-
-
-def _visible(text: str) -> str:
-    """A name in which nothing breaks the line or moves the cursor."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def age_of(seconds: float) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import IO, Any, NoReturn
 
 import click
@@ -18,6 +19,7 @@ from charrnn.cli.evaluate import evaluate
 from charrnn.cli.export import export
 from charrnn.cli.inspect import inspect
 from charrnn.cli.list import list_runs
+from charrnn.cli.output import note, note_lines
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
@@ -92,7 +94,7 @@ def run(arguments: list[str]) -> int:
             sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
-        _complain(error.format_message())
+        _complain(error.format_message(), note_lines)
         return 2
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -135,9 +137,9 @@ def _describe(error: OSError) -> str:
     return f"{where}{error.strerror or error}{hint}"
 
 
-def _complain(line: str) -> None:
+def _complain(text: str, write: Callable[[str], None] = note) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(line + "\n")
+        write(text)
 
 
 def _discard(stream: IO[str] | None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from charrnn.errors import CharrnnError
 
@@ -15,12 +16,66 @@ RESET = b"\x1b[0m"
 SHADES = ((2.0, b"\x1b[33m"), (4.0, b"\x1b[38;5;208m"), (6.0, b"\x1b[31m"), (9.0, b"\x1b[97;41m"))
 
 
+# Every message passes through ``one_line``, since file names and what files say of themselves are part of it.
+LONGEST = 600  # characters of a message
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    r"""A text as one printable line of at most so many characters, whatever it holds.
+
+    Newlines, escape sequences and the like are shown as in Python's strings; of a long text the middle is
+    left out, so that the name at its beginning and the remedy at its end remain.
+
+    >>> print(one_line("\x1b[31mred\n"))
+    \x1b[31mred\n
+    >>> one_line("a" * 99 + "b" * 99, 20)
+    'aaaaaaaaaaaa...bbbbb'
+    """
+    if len(text) > 2 * longest:  # a cut before the work, and one after it
+        text = _shortened(text, 2 * longest)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return _shortened(text, longest)
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    end = (longest - 3) // 3
+    return text[: longest - 3 - end] + "..." + text[len(text) - end :]
+
+
+def shell_words(words: Iterable[str]) -> str:
+    r"""A command line to be typed again, in which nothing breaks the line or acts on the terminal.
+
+    >>> print(shell_words(["charrnn", "train", "a b", "c\n"]))
+    charrnn train 'a b' $'c\x0a'
+    """
+    return " ".join(shlex.quote(word) if word.isprintable() else _ansi_c(word) for word in words)
+
+
+def _ansi_c(word: str) -> str:
+    """A word in the quotes of bash, zsh and ksh that know escapes."""
+    data = word.encode("utf-8", "surrogateescape")
+    shown = (chr(b) if 0x20 <= b < 0x7F and chr(b) not in "'\\" else f"\\x{b:02x}" for b in data)
+    return "$'" + "".join(shown) + "'"
+
+
 def note(line: str, *, quiet: bool = False) -> None:
-    """Writes a line to stderr unless ``quiet``; where that fails, the work goes on without it."""
+    """Writes a message to stderr, as ``one_line`` makes it, unless ``quiet``.
+
+    Where that fails, the work goes on without it.
+    """
     if not quiet and sys.stderr is not None:
         with contextlib.suppress(OSError):  # a full disk or device, a terminal or a pipe that was closed
-            sys.stderr.write(line + "\n")
+            sys.stderr.write(one_line(line) + "\n")
             sys.stderr.flush()
+
+
+def note_lines(text: str, *, quiet: bool = False) -> None:
+    """Writes each line of a text to stderr unless ``quiet``."""
+    for line in text.split("\n"):
+        note(line, quiet=quiet)
 
 
 def stdout_descriptor() -> int:

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from charrnn.cli.output import note
+from charrnn.cli.output import note, note_lines, one_line
 from charrnn.training.listener import Listener, Report, Status
 
 LINE_SECONDS = 10.0
@@ -54,7 +54,7 @@ class Watcher(Listener):
 
     def show(self, text: str) -> None:
         """Prints lines."""
-        note(text)
+        note_lines(text)
 
 
 class Lines(Watcher):
@@ -117,7 +117,8 @@ class Bar(Watcher):
     def show(self, text: str) -> None:
         """Prints lines above the bar, as long as there is a terminal."""
         with contextlib.suppress(OSError):
-            self._bar.write(text, file=sys.stderr)
+            for line in text.split("\n"):
+                self._bar.write(one_line(line), file=sys.stderr)
 
     def close(self) -> None:
         """Removes the bar."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.output import note, wants_color
+from charrnn.cli.output import note, one_line, wants_color
 from charrnn.errors import counted
 from charrnn.evaluation.measure import Score, line_scores, total
 from charrnn.text.scored import ScoredText
@@ -30,6 +30,7 @@ HEADER = (
 LEFT = {"text", "model", "computed"}
 TOTAL = "total"
 LISTED = 10  # unknown characters that a note names
+WIDEST = 200  # characters of a name in the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ def table(rows: Sequence[Row]) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     score = row.score
     return (
-        "".join(c if c.isprintable() else "?" for c in row.text), row.model,
+        one_line(row.text, WIDEST), one_line(row.model, WIDEST),
         str(score.characters), str(score.bytes), str(score.unknown),
         f"{score.nats_per_character:.4f}", f"{score.bits_per_character:.4f}",
         f"{score.bits_per_byte:.4f}", score.shown_perplexity, row.computed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import time
 from pathlib import Path
@@ -87,7 +86,7 @@ def train(
         raise click.UsageError("--resume goes on with a run and --init-from begins one; give one")
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
-    from charrnn.cli.output import note
+    from charrnn.cli.output import note, note_lines, one_line
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
     from charrnn.runs import find_model
     from charrnn.training.setup import Request, open_training
@@ -108,30 +107,35 @@ def train(
         )
     )
     trainer = prepared.trainer
-    note(describe(prepared), quiet=quiet)
+    note_lines(describe(prepared), quiet=quiet)
     if trainer.finished:
-        note("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
+        note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
         return 0
     listener = watch(trainer, settings["sample_every"], tensorboard=tensorboard, quiet=quiet)
     stopped_by = run(trainer, listener)
     if stopped_by is not None:
-        command = resuming_command(corpus, output_dir)
+        command = resuming_command(corpus, output_dir, trainer.directory)
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
     note(time_line(trainer), quiet=quiet)
     for line in result_lines(trainer):
-        click.echo(line)
+        click.echo(one_line(line))
     return 0
 
 
-def resuming_command(corpus: tuple[str, ...], output_dir: Path | None) -> str:
-    """What a shell needs to go on with this run.
+def resuming_command(corpus: tuple[str, ...], output_dir: Path | None, directory: Path) -> str:
+    """What a shell needs to go on with this run; the directory alone, where the names make a long line.
 
-    >>> resuming_command(("a play.txt",), None)
+    >>> resuming_command(("a play.txt",), None, Path("runs/a play"))
     "charrnn train 'a play.txt' --resume"
     """
+    from charrnn.cli.output import LONGEST, shell_words
+
     where = [] if output_dir is None else ["--output-dir", str(output_dir)]
-    return shlex.join(["charrnn", "train", *corpus, "--resume", *where])
+    line = shell_words(["charrnn", "train", *corpus, "--resume", *where])
+    if len(line) < LONGEST - 50:
+        return line
+    return shell_words(["charrnn", "train", "--resume", "--output-dir", str(directory)])
 
 
 def watch(trainer: Trainer, sample_every: float | None, *, tensorboard: bool, quiet: bool) -> Listener:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.cli.options import changed_flags, written_duration
+from charrnn.cli.output import LONGEST, one_line, shell_words
 from charrnn.config import MOST_DROPOUT, ModelConfig
 from charrnn.errors import counted
 from charrnn.files import MODEL_FILE
@@ -71,7 +71,7 @@ def describe(prepared: Prepared) -> str:
         f"{before.reading:.1f}, measuring and making the model {before.rest:.1f})"
     )
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _hints(corpus: Corpus) -> Iterator[str]:
@@ -94,7 +94,7 @@ def result_lines(trainer: Trainer) -> list[str]:
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
         f"verdict     {verdict(trainer)}",
-        f"sample      charrnn sample -m {shlex.quote(run_name(path))}{sources}",
+        f"sample      charrnn sample -m {shell_words([run_name(path)])}{sources}",
     ]
 
 
@@ -132,6 +132,8 @@ def ways_on(trainer: Trainer, corpus: tuple[str, ...], output_dir: Path | None) 
     texts = list(corpus or trainer.corpus.paths)
     text_flags = changed_flags(trainer.corpus.config)
     where = [] if output_dir is None else ["-o", str(directory)]
+    if len(shell_words(texts)) > LONGEST // 2:  # whose commands would be cut
+        texts, where = ["CORPUS"], ["-o", str(directory)]
     another = next(path for n in itertools.count(2) if not (path := Path(f"{directory}-{n}")).exists())
     train, new = ["charrnn", "train", *texts], ["-o", str(another)]
     model = trainer.model.config  # whose other settings may have been chosen
@@ -141,8 +143,8 @@ def ways_on(trainer: Trainer, corpus: tuple[str, ...], output_dir: Path | None) 
         "train anew for longer": [*train, *text_flags, *changed_flags(shape), *longer, *new],
         "begin with its model": [*train, *text_flags, "--init-from", run_name(directory / MODEL_FILE), *new],
     }
-    return [f"{directory}: finished already; to go on,"] + [
-        f"  {what}: {shlex.join(command)}" for what, command in commands.items()
+    return [one_line(f"{directory}: finished already; to go on,")] + [
+        f"  {what}: {shell_words(command)}" for what, command in commands.items()
     ]
 
 

@@ -7,12 +7,13 @@ either the old file or the new one is there, complete.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from charrnn.config import ModelConfig
-from charrnn.errors import ConfigError, ModelFileError
+from charrnn.errors import ModelFileError
 from charrnn.files import write_atomically
+from charrnn.model.schema import (
+    OPTIONAL,
+    Layout,
+    check_description,
+    check_tensors,
+    check_weights,
+    expected_shapes,
+)
 from charrnn.settings import from_mapping
 from charrnn.text.tokenizer import Tokenizer, tokenizer_from
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 has no checksum, and its output layer reads the top layer
+LONGEST_HEADER = 24 << 20  # bytes; the description of a vocabulary of all of Unicode takes 16 million
+MOST_VALUES = 300_000  # of JSON in a header; each of them takes many times its length in memory
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -53,27 +64,6 @@ class ModelFile:
     quality: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def expected_shapes(config: ModelConfig, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all tensors, in the order in which data passes through them.
-
-    >>> shapes = expected_shapes(ModelConfig(num_layers=1, hidden_size=8, embedding_size=8), 5)
-    >>> shapes["layers.0.recurrent.weight"]
-    (32, 8)
-    """
-    hidden, rows = config.hidden_size, config.gates * config.hidden_size
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary, config.embedding_size)}
-    for layer in range(config.num_layers):
-        below = config.embedding_size if layer == 0 else hidden
-        shapes[f"layers.{layer}.input.weight"] = (rows, below)
-        shapes[f"layers.{layer}.input.bias"] = (rows,)
-        shapes[f"layers.{layer}.recurrent.weight"] = (rows, hidden)
-        shapes[f"layers.{layer}.recurrent.bias"] = (rows,)
-    if not config.tied:
-        shapes["output.weight"] = (vocabulary, config.read_size)
-    shapes["output.bias"] = (vocabulary,)
-    return shapes
-
-
 def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     """Writes a model file atomically, with float32 weights, or with float16 ones.
 
@@ -84,7 +74,6 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     dtype = np.float16 if half else np.float32
     with np.errstate(over="ignore"):  # the check that follows reports what became infinite
         weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
-    _check_tensors(path, weights, expected_shapes(model.config, model.tokenizer.size))
     metadata = {
         "format": FORMAT,
         "kind": "model",
@@ -94,61 +83,43 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
         "training": model.training,
         "quality": model.quality,
     }
+    with _named(path):
+        check_description(metadata, "model")
+        layout = {name: ("F16" if half else "F32", weight.shape) for name, weight in weights.items()}
+        check_weights(layout, expected_shapes(model.config, model.tokenizer.size))
+        _check_finite(weights)
     _write(path, weights, metadata)
 
 
 def load_model(path: Path) -> ModelFile:
-    """Reads a model file and checks its version, its vocabulary and all its tensors.
+    """Reads a model file and checks its version, its description and all its tensors.
 
     Raises:
         ModelFileError: the file is missing, damaged or not a model; says what was expected and found.
     """
     tensors, metadata = _read(path, "model")
-    try:
-        config = _architecture(metadata["architecture"])
+    with _named(path):
+        _check_finite(tensors)
+        config: ModelConfig = from_mapping(ModelConfig, metadata["architecture"])
         tokenizer = tokenizer_from(metadata["tokenizer"])
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(f"{path}: its description lacks or garbles {error}") from None
-    except (ModelFileError, ConfigError) as error:
-        raise ModelFileError(f"{path}: {error}") from None
-    _check_tensors(path, tensors, expected_shapes(config, tokenizer.size))
     # float32 is not copied, which would double the memory of a large model.
     weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
-    rest = {key: metadata.get(key) or {} for key in ("corpus", "training", "quality")}
-    for key, value in rest.items():
-        if not isinstance(value, dict):
-            raise ModelFileError(f"{path}: its description lacks or garbles {key!r}")
-    return ModelFile(weights, config, tokenizer, **rest)
+    return ModelFile(weights, config, tokenizer, **{key: metadata.get(key) or {} for key in OPTIONAL})
 
 
-def _architecture(described: Any) -> ModelConfig:
-    """The network's shape from its JSON object, types checked: 3.0 and true are not numbers of layers.
-
-    Raises:
-        TypeError: a value has the wrong type.
-    """
-    if not isinstance(described, dict):
-        raise TypeError("'architecture'")
-    for name, default in dataclasses.asdict(ModelConfig()).items():
-        allowed = (int, float) if isinstance(default, float) else (type(default),)
-        if type(described.get(name, default)) not in allowed:
-            raise TypeError(f"{name!r}: {described[name]!a:.60}")
-    config: ModelConfig = from_mapping(ModelConfig, described)
-    return config
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Puts the file's name before the message of what is wrong with it."""
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
 
 
-def _check_tensors(path: Path, tensors: Tensors, shapes: dict[str, tuple[int, ...]]) -> None:
-    for name in sorted(shapes.keys() ^ tensors.keys()):
-        expected, found = ("it", "none") if name in shapes else ("no such tensor", "one")
-        raise ModelFileError(f"{path}: {name}: expected {expected}, found {found}")
-    for name, shape in shapes.items():
-        tensor = tensors[name]
-        if tensor.shape != shape:
-            raise ModelFileError(f"{path}: {name}: expected shape {shape}, found {tensor.shape}")
-        if tensor.dtype not in (np.float32, np.float16):
-            raise ModelFileError(f"{path}: {name}: expected float32 or float16, found {tensor.dtype}")
+def _check_finite(tensors: Tensors) -> None:
+    for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
-            raise ModelFileError(f"{path}: {name}: expected finite numbers, found others")
+            raise ModelFileError(f"{name}: expected finite numbers, found others")
 
 
 def save_state(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[str, Any]) -> None:
@@ -161,7 +132,7 @@ def save_state(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: dict[s
 
 
 def load_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
-    """Reads a training state: its tensors and its JSON object.
+    """Reads a training state: its tensors and its JSON object, both checked.
 
     Raises:
         ModelFileError: the file is missing, damaged, or of another version or kind.
@@ -199,76 +170,96 @@ def _require_file(path: Path) -> None:
         if stat.S_ISREG(mode):
             path.open("rb").close()
     except (FileNotFoundError, NotADirectoryError):
-        raise ModelFileError(f"{path}: no such file; train one, or name another with --model") from None
+        raise ModelFileError("no such file; train one, or name another with --model") from None
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ModelFileError(f"cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(mode):
-        raise ModelFileError(f"{path}: not a file but a {_TYPES.get(stat.S_IFMT(mode), 'device')}")
+        raise ModelFileError(f"not a file but a {_TYPES.get(stat.S_IFMT(mode), 'device')}")
 
 
 _TYPES = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
 def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
-    _require_file(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = _description(path, file.metadata(), kind)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        reason = str(error).splitlines()[0]
-        raise ModelFileError(
-            f"{path}: not a whole safetensors file ({reason}); copy it again, or train anew"
-        ) from None
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (TypeError, AttributeError) as error:  # a type that NumPy lacks, such as bfloat16
-        raise ModelFileError(f"{path}: expected float32 or float16, found others ({error})") from None
-    if "sha256" in metadata and metadata["sha256"] != checksum(tensors):
-        raise ModelFileError(f"{path}: damaged: its tensors do not match their sha256; copy it again")
+    """The tensors and the JSON object of a file; nothing of the first is read before both are checked."""
+    with _named(path):
+        _header(path)  # which is small enough to be read whole
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = _description(file.metadata(), kind)
+                check_description(metadata, kind)
+                check_tensors(_layout(file), kind, metadata)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise _not_whole(f" ({str(error).splitlines()[0]})") from None
+        except OSError as error:
+            raise ModelFileError(f"cannot be read: {error.strerror or error}") from None
+        if "sha256" in metadata and metadata["sha256"] != checksum(tensors):
+            raise ModelFileError("damaged: its tensors do not match their sha256; copy it again")
     return tensors, metadata
+
+
+def _layout(file: Any) -> Layout:
+    """The types and shapes of the tensors of an open file, none of which is read."""
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    return {name: (str(found.get_dtype()), tuple(found.get_shape())) for name, found in slices.items()}
+
+
+def _not_whole(reason: str = "") -> ModelFileError:
+    return ModelFileError(f"not a whole safetensors file{reason}; copy it again, or train anew")
 
 
 def read_header(path: Path, kind: str) -> dict[str, Any]:
     """The JSON object of a model file or a training state, without reading a tensor.
 
-    A safetensors file begins with the length of its JSON header, 8 bytes little-endian, and that header.
+    Raises:
+        ModelFileError: it is missing, damaged, or of another version or kind, as far as the header shows.
+    """
+    with _named(path):
+        try:
+            header = json.loads(_header(path))
+        except (ValueError, RecursionError):
+            raise _not_whole() from None
+        if not isinstance(header, dict):
+            raise _not_whole()
+        return _description(header.get("__metadata__"), kind)
+
+
+def _header(path: Path) -> bytes:
+    """The header of a file: JSON, after its length in 8 little-endian bytes.
+
+    What claims to be longer, or to hold more values, than that of any model is refused, so that no file makes
+    us read and parse gigabytes of JSON.
 
     Raises:
-        ModelFileError: as for ``load_model``, where the header shows it; the tensors are not looked at.
+        ModelFileError: it is missing, cut short or too long.
     """
     _require_file(path)
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            whole = length <= os.fstat(file.fileno()).st_size - 8
-            header = json.loads(file.read(length)) if whole else None
+            if length > os.fstat(file.fileno()).st_size - 8:
+                raise _not_whole(" (it ends within its header)")
+            header = file.read(length) if length <= LONGEST_HEADER else b""
     except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
-        header = None
-    if not isinstance(header, dict):
-        raise ModelFileError(f"{path}: not a whole safetensors file; copy it again, or train anew")
-    return _description(path, header.get("__metadata__"), kind)
+        raise ModelFileError(f"cannot be read: {error.strerror or error}") from None
+    if length > LONGEST_HEADER or sum(map(header.count, (b"{", b"[", b","))) > MOST_VALUES:
+        raise ModelFileError(f"its header, of {length:,} bytes, is larger than that of any model")
+    return header
 
 
-def _description(path: Path, described: Any, kind: str) -> dict[str, Any]:
+def _description(described: Any, kind: str) -> dict[str, Any]:
     """A file's JSON object, once it is known to be of our format and of this kind."""
     try:
         metadata = json.loads((described or {})["charrnn"])
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # ValueError: invalid JSON, or beyond its limits
-        raise ModelFileError(f"{path}: a safetensors file, but not one that charrnn wrote") from None
+    except (KeyError, TypeError, ValueError, RecursionError):  # ValueError: invalid, or beyond JSON's limits
+        raise ModelFileError("a safetensors file, but not one that charrnn wrote") from None
     found = metadata.get("format") if isinstance(metadata, dict) else None
     if found not in READABLE or isinstance(found, bool):
         raise ModelFileError(
-            f"{path}: expected format {FORMAT} or less, found {found}; use the charrnn that wrote it"
+            f"expected format {FORMAT} or less, found {found!s:.60}; use the charrnn that wrote it"
         )
     if metadata.get("kind") != kind:
-        raise ModelFileError(f"{path}: expected a {kind} file, found a {metadata.get('kind')} file")
+        raise ModelFileError(f"expected a {kind} file, found a {metadata.get('kind')!s:.60} file")
     checked: dict[str, Any] = metadata
     return checked

@@ -92,6 +92,8 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
     if config.lines or config.pairs:
         pieces = _items(recorded, config, tokenizer, split)
     else:
+        if "characters" not in recorded:
+            raise CorpusError(f"the model does not say how long its text was; {remedy}")
         cut = config.train_size(int(recorded["characters"]))
         begin, end = (0, cut) if split == "training" else (cut, None)
         pieces = _part(sources, config, slice(begin, end), recorded)

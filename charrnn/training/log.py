@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 from charrnn.files import LOG_FILE, write_atomically
@@ -17,13 +18,15 @@ class Log:
         self._path = directory / LOG_FILE
 
     def append(self, report: Report) -> None:
-        """Writes a line.
+        """Writes a line and waits until it is on the disk.
 
         Raises:
             OSError: the disk is full, or the file cannot be written.
         """
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dataclasses.asdict(report)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before the state that is saved next says that this was logged
 
     def cut(self, step: int) -> None:
         """Removes what was logged after a step, for a training that goes on from there and logs it again.

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import ModelConfig, Precision, TrainingConfig
+from charrnn.config import CorpusConfig, ModelConfig, Precision, TrainingConfig
 from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import STATE_FILE
 from charrnn.model.file import Tensors, load_state, save_state
@@ -66,6 +66,7 @@ def load_training(directory: Path) -> TrainingState:
     path = directory / STATE_FILE
     tensors, metadata = load_state(path)
     try:
+        from_mapping(CorpusConfig, metadata["corpus"])  # its encoding has to be known here
         return TrainingState(
             tensors=tensors,
             architecture=from_mapping(ModelConfig, metadata["architecture"]),
@@ -76,5 +77,5 @@ def load_training(directory: Path) -> TrainingState:
             progress=from_mapping(Progress, metadata["progress"]),
             finished=metadata["finished"],
         )
-    except (KeyError, TypeError, ConfigError) as error:
-        raise ModelFileError(f"{path}: its description lacks or garbles {error}") from None
+    except ConfigError as error:  # also of settings that contradict each other
+        raise ModelFileError(f"{path}: {error}") from None

@@ -147,6 +147,11 @@ class TrainingStep:
                 tuple(torch.from_numpy(tensors[f"hidden.{index}.{part}"]).to(device) for part in parts)
                 for index in range(config.num_layers)
             ]
+            found = {tensor.shape[1] for layer in self.hidden for tensor in layer}
+            if found != {self.batches.batch}:
+                raise RuntimeError(
+                    f"hidden states of {found} sequences, where a batch has {self.batches.batch}"
+                )
 
 
 def build_step(

@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_a_line() -> None:
     (Path("runs") / "texts").mkdir()
     (Path("runs") / "file").touch()
     found = {summary.name: summary.error for summary in summaries()}
-    whole = "not a whole safetensors file; copy it again, or train anew"
+    whole = "not a whole safetensors file (it ends within its header); copy it again, or train anew"
     assert found == {
         "good": None,
         "cut": f"runs/cut/{MODEL_FILE}: {whole}",
@@ -139,7 +139,10 @@ def test_table() -> None:
     text = "a.txt".ljust(40)
     assert header == f"name      age  model       {'text'.ljust(40)}      chars  bits/char  state       size"
     assert first == f"play       1m  lstm 2x256  {text}  1,115,394      2.413  stopped  10.8 MB"
-    assert second == f"a\\nb\\x1b    -  -           {'t' * 37}...          -          -  -         0.0 MB"
+    assert (
+        second
+        == f"a\\nb\\x1b    -  -           {'t' * 25}...{'t' * 12}          -          -  -         0.0 MB"
+    )
     assert table([], 0.0) == ""
 
 

@@ -368,5 +368,5 @@ def test_examples_in_docstrings_are_true(name: str) -> None:
 def test_the_group_is_what_main_runs() -> None:
     """``python -m charrnn`` and the console script run the same function."""
     setup = (ROOT / "setup.cfg").read_text(encoding="utf-8")
-    assert "charrnn = charrnn.cli.main:main" in setup
+    assert "charrnn = charrnn.__main__:main" in setup
     assert cli_module.main.__module__ == "charrnn.cli.main"

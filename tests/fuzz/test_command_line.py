@@ -126,7 +126,6 @@ def test_edges(command: str, name: str, furniture: Path, tmp_path: Path, zygote:
     fuzz.check()
 
 
-@broken(16, "arguments are repeated in messages as they are")
 @pytest.mark.parametrize("command", sorted(EDGES))
 def test_hostile_values(command: str, furniture: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz) -> None:
     """What is said of escapes, newlines and thousands of characters as a value is one short line."""

@@ -16,7 +16,7 @@ import pytest
 from charrnn.config import CorpusConfig, Newlines, TokenizerKind
 from charrnn.errors import CharrnnError
 from charrnn.text.corpus import read_corpus
-from tests.fuzz.conftest import Fuzz, broken
+from tests.fuzz.conftest import Fuzz
 from tests.fuzz.damage import cut, flip_bits, overwrite
 from tests.fuzz.judge import judge
 from tests.fuzz.zygote import TEXT, TRAIN, Case, Zygote
@@ -138,7 +138,6 @@ NAMES = (
 )  # fmt: skip
 
 
-@broken(16, "names are shown as they are; one that is not UTF-8 is a UnicodeEncodeError")
 @pytest.mark.parametrize("where", ["a file", "in a directory", "a directory"])
 def test_strange_names(where: str, zygote: Zygote, tmp_path: Path, fuzz: Fuzz) -> None:
     """Whatever a text or its directory is called: it is learnt, or refused on one printable line."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig
-from charrnn.model.file import ModelFile, expected_shapes
+from charrnn.model.file import ModelFile
+from charrnn.model.schema import expected_shapes
 from charrnn.text.tokenizer import CharTokenizer
 
 Doubles = NDArray[np.float64]

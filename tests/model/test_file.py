@@ -22,18 +22,20 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save as serialize
 
-from charrnn.config import Cell, ModelConfig
+from charrnn.config import Cell, ModelConfig, TrainingConfig
 from charrnn.errors import CharrnnError, ModelFileError
 from charrnn.files import write_atomically
 from charrnn.model.file import (
     ModelFile,
-    expected_shapes,
     load_model,
     load_state,
     save_model,
     save_state,
 )
+from charrnn.model.schema import PROGRESS, STATE, expected_shapes
 from charrnn.text.tokenizer import CharTokenizer
+from charrnn.training.schedule import Progress
+from charrnn.training.state import TrainingState
 from tests.conftest import ModelWriter, random_model
 
 CELLS: list[Cell] = ["lstm", "gru", "rnn", "relu"]
@@ -120,21 +122,58 @@ def test_equal_models_are_equal_bytes(write_model: ModelWriter) -> None:
     assert write_model(model, "a").read_bytes() == write_model(shuffled, "b").read_bytes()
 
 
-def test_states_come_back_as_they_were(tmp_path: Path) -> None:
-    """A training state keeps every tensor's type, shape and bits, and its JSON object."""
+def state_of(cell: Cell = "lstm", layers: int = 2, batch: int = 3) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors and the description of a training state as the schema wants them, with random numbers."""
+    model = random_model(cell, layers, vocabulary="ab")
+    generator = np.random.default_rng(1)
     tensors: dict[str, NDArray[Any]] = {
-        "random": np.arange(16, dtype=np.uint8),
-        "step": np.array(3.0, np.float32),
-        "wide": np.ones((2, 3), np.float64),
+        "random.cpu": generator.integers(0, 256, 16, np.uint8),
+        "gradient_norm": np.array(0.5, np.float32),
     }
+    for name, weight in model.weights.items():
+        tensors[f"weights.{name}"] = weight
+        if name.startswith("layers.") and weight.ndim == 2:
+            tensors[f"optimizer.momentum.{name}"] = weight * 2
+            continue
+        tensors[f"optimizer.step.{name}"] = np.array(3.0, np.float32)
+        tensors[f"optimizer.exp_avg.{name}"] = weight * 3
+        tensors[f"optimizer.exp_avg_sq.{name}"] = weight**2
+    for layer in range(layers):
+        for part in range(2 if cell == "lstm" else 1):
+            numbers = generator.normal(size=(1, batch, model.config.hidden_size))
+            tensors[f"hidden.{layer}.{part}"] = numbers.astype(np.float32)
+    description = {
+        "architecture": dataclasses.asdict(model.config),
+        "tokenizer": model.tokenizer.describe(),
+        "training": dataclasses.asdict(TrainingConfig(steps=5, seed=1)),
+        "precision": "fp32",
+        "corpus": {"paths": ["/text"], "characters": 9, "sha256": "0" * 64},
+        "progress": dataclasses.asdict(Progress(step=3)),
+        "finished": False,
+    }
+    return tensors, description
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_come_back_as_they_were(tmp_path: Path, cell: Cell) -> None:
+    """A training state keeps every tensor's type, shape and bits, and its JSON object."""
+    tensors, described = state_of(cell)
     path = tmp_path / "state"
-    save_state(path, tensors, {"progress": {"step": 3, "best": None}})
+    save_state(path, tensors, described)
     loaded, description = load_state(path)
-    assert description["progress"] == {"step": 3, "best": None}
+    assert {key: description[key] for key in described} == described
     assert loaded.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
         assert loaded[name].tobytes() == tensor.tobytes()
+
+
+def test_the_schema_of_a_state_has_all_that_a_training_saves() -> None:
+    """Every field of a state's description, and of its progress, has a check."""
+    assert set(STATE) | {"tokenizer"} == {
+        field.name for field in dataclasses.fields(TrainingState) if field.name != "tensors"
+    }
+    assert set(PROGRESS) == {field.name for field in dataclasses.fields(Progress)}
 
 
 # -- the format ----------------------------------------------------------------------------------------
@@ -335,19 +374,25 @@ def architecture(**values: Any) -> Callable[[dict[str, Any]], object]:
         (change(format=True), "expected format 2 or less, found True; use the charrnn that wrote it"),
         (change(format=None), "expected format 2 or less, found None; use the charrnn that wrote it"),
         (change(kind="state"), "expected a model file, found a state file"),
-        (change(architecture=None), "its description lacks or garbles 'architecture'"),
-        (change(architecture=[]), "its description lacks or garbles 'architecture'"),
-        (lambda d: d.pop("architecture"), "its description lacks or garbles 'architecture'"),
-        (lambda d: d.pop("tokenizer"), "its description lacks or garbles 'tokenizer'"),
-        (change(corpus=["x"]), "its description lacks or garbles 'corpus'"),
-        (change(quality=1), "its description lacks or garbles 'quality'"),
-        (architecture(cell="transformer"), "--cell transformer: must be one of lstm, gru, rnn, relu"),
-        (architecture(cell=["lstm"]), "its description lacks or garbles 'cell': ['lstm']"),
-        (architecture(hidden_size=3.0), "its description lacks or garbles 'hidden_size': 3.0"),
-        (architecture(hidden_size="3"), "its description lacks or garbles 'hidden_size': '3'"),
-        (architecture(num_layers=True), "its description lacks or garbles 'num_layers': True"),
-        (architecture(num_layers=10**9), "--num-layers 1000000000: must be from 1 to 64"),
-        (architecture(dropout=None), "its description lacks or garbles 'dropout': None"),
+        (change(architecture=None), "architecture: expected an object, found None"),
+        (change(architecture=[]), "architecture: expected an object, found []"),
+        (lambda d: d.pop("architecture"), "architecture: expected it, found none"),
+        (lambda d: d.pop("tokenizer"), "tokenizer: expected it, found none"),
+        (change(corpus=["x"]), "corpus: expected an object, found ['x']"),
+        (change(quality=1), "quality: expected an object, found 1"),
+        (
+            architecture(cell="transformer"),
+            "architecture.cell: expected one of lstm, gru, rnn, relu, found 'transformer'",
+        ),
+        (
+            architecture(cell=["lstm"]),
+            "architecture.cell: expected one of lstm, gru, rnn, relu, found ['lstm']",
+        ),
+        (architecture(hidden_size=3.0), "architecture.hidden_size: expected a whole number, found 3.0"),
+        (architecture(hidden_size="3"), "architecture.hidden_size: expected a whole number, found '3'"),
+        (architecture(num_layers=True), "architecture.num_layers: expected a whole number, found True"),
+        (architecture(num_layers=10**9), "architecture.num_layers: expected from 1 to 64, found 1000000000"),
+        (architecture(dropout=None), "architecture.dropout: expected a number, found None"),
         (change(tokenizer={"kind": "word"}), "expected a char or byte tokenizer, found {'kind': 'word'}"),
         (
             change(tokenizer={"kind": "char", "vocabulary": "ba", "unknown": False}),
@@ -406,7 +451,8 @@ def test_types_that_numpy_lacks_are_refused(good: bytes, refused: Callable[[byte
     """A tensor of a type that NumPy cannot hold is an error like any other wrong type."""
     size = 4 if dtype == "BF16" else 2
     message = refused(repack(good, {"output.bias": (dtype, [2], bytes(size))}))
-    assert message.startswith("expected float32 or float16, found others")
+    found = {"BF16": "bfloat16"}.get(dtype, dtype)
+    assert message == f"output.bias: expected float32 or float16, found {found}"
 
 
 def test_repacked_files_load(good: bytes, tmp_path: Path) -> None:
@@ -438,7 +484,7 @@ def test_unreadable_files_are_not_called_damaged(model_path: Path, monkeypatch: 
 def test_states_are_no_models_and_models_no_states(tmp_path: Path, model_path: Path) -> None:
     """Each kind of file is recognized by both readers."""
     state = tmp_path / "state"
-    save_state(state, {}, {})
+    save_state(state, *state_of())
     with pytest.raises(ModelFileError, match="expected a model file, found a state file"):
         load_model(state)
     with pytest.raises(ModelFileError, match="expected a state file, found a model file"):

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from charrnn.config import Cell, ModelConfig
-from charrnn.model.file import expected_shapes
 from charrnn.model.network import (
     CharRNN,
     build_model,
@@ -23,6 +22,7 @@ from charrnn.model.network import (
     import_weights,
     parameters_by_name,
 )
+from charrnn.model.schema import expected_shapes
 from tests.conftest import random_model
 
 CELLS: list[Cell] = ["lstm", "gru", "rnn", "relu"]

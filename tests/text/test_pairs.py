@@ -17,7 +17,7 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.pairs import LONGEST_PAIR, checked_pairs, target_mask
 from charrnn.text.recorded import recorded_split
-from charrnn.text.sources import CHUNK
+from charrnn.text.streams import CHUNK
 from charrnn.text.tokenizer import Ids
 
 
