@@ -49,18 +49,7 @@ def describe(prepared: Prepared) -> str:
         lines.append(f"batch: {batch}")
     else:
         lines.append(f"a short text: {batch}, instead of {wanted.batch_size} of {wanted.seq_length}")
-    if corpus.val is not None:
-        lines.append(f"validation: {corpus.val.name}, {counted(corpus.val.characters, unit)}")
-        lines += [
-            f"validation: {line}" for line in ([str(corpus.val.skipped)] if str(corpus.val.skipped) else [])
-        ]
-        if corpus.val.strangers:
-            lines.append(f"validation: {len(corpus.val.unknown):,} of them are not in the corpus")
-    if len(trainer.validation) < len(corpus.validation):
-        which = "lines spread over them" if corpus.config.lines else "the first"
-        lines.append(
-            f"validation: {len(trainer.validation):,} of {counted(len(corpus.validation), unit)}, {which}"
-        )
+    lines += _validated(trainer, unit)
     if prepared.transfer is not None:
         lines.append(f"start: {prepared.transfer}")
     if prepared.resumed_at:
@@ -72,6 +61,20 @@ def describe(prepared: Prepared) -> str:
     )
     lines.append(f"seed {wanted.seed}, run {trainer.directory}")
     return "\n".join(map(one_line, lines))
+
+
+def _validated(trainer: Trainer, unit: str) -> Iterator[str]:
+    """What is validated on, if that is not simply the split."""
+    corpus, ids = trainer.corpus, trainer.validation.ids
+    if corpus.val is not None:
+        yield f"validation: {corpus.val.name}, {counted(corpus.val.characters, unit)}"
+        if str(corpus.val.skipped):
+            yield f"validation: {corpus.val.skipped}"
+        if corpus.val.strangers:
+            yield f"validation: {len(corpus.val.unknown):,} of them are not in the corpus"
+    if len(ids) < len(corpus.validation):
+        which = "lines spread over them" if corpus.config.lines else "the first"
+        yield f"validation: {len(ids):,} of {counted(len(corpus.validation), unit)}, {which}"
 
 
 def _hints(corpus: Corpus) -> Iterator[str]:

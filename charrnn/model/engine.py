@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.model.file import ModelFile
-from charrnn.system import available_cores
+from charrnn.system import blas_threads
 
 Floats = NDArray[np.float32]
 
@@ -119,12 +118,6 @@ class Engine:
         return Stream(self, count)
 
 
-def _threads() -> int:
-    """The number of threads of NumPy's matrix products."""
-    asked = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS") or ""
-    return int(asked) if asked.isdecimal() else available_cores()
-
-
 def _side_by_side(*matrices: Floats) -> Floats:
     """The matrices (rows, sum of columns), aligned to a cache line: loads across two lines cost double."""
     rows, columns = len(matrices[0]), sum(matrix.shape[1] for matrix in matrices)
@@ -146,7 +139,7 @@ def _widened(first: Layer, *second: Layer) -> tuple[Layer, ...]:
     rows, size = first.matrix.shape
     line = CACHE_LINE // first.matrix.itemsize
     wide = -(-THREADED // rows // line) * line  # columns, in whole cache lines
-    if not second or not size < wide <= 2 * size or _threads() == 1:
+    if not second or not size < wide <= 2 * size or blas_threads() == 1:
         return first, *second
     matrices = _side_by_side(second[0].matrix, first.matrix)  # (gates * hidden, 3 * hidden)
     return (

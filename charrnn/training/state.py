@@ -11,7 +11,7 @@ from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import STATE_FILE
 from charrnn.model.file import Tensors, load_state, save_state
 from charrnn.settings import from_mapping
-from charrnn.training.schedule import Progress
+from charrnn.training.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,27 +12,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from charrnn.config import CADENCE, ModelConfig, TrainingConfig
 from charrnn.errors import CharrnnError, ModelFileError, RunError
-from charrnn.evaluation.torch_scorer import line_pieces, score_pieces
 from charrnn.files import KEPT_MODEL, MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
 from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import export_weights
 from charrnn.text.corpus import Corpus
-from charrnn.text.items import find_items, some_items
-from charrnn.text.scored import unknown_nats
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.lock import RunLock
 from charrnn.training.log import Log
-from charrnn.training.pairs import HeldOut
-from charrnn.training.schedule import MOST_PASSES, MOST_PASSES_OF_PAIRS, Progress, Schedule
+from charrnn.training.progress import Progress
+from charrnn.training.schedule import MOST_PASSES, MOST_PASSES_OF_PAIRS, Schedule
 from charrnn.training.state import TrainingState, load_training, save_training
 from charrnn.training.step import build_step
+from charrnn.training.validation import Validation
 
 FETCH_EVERY = 20  # steps between waits for an accelerator
 MOST_SKIPPED = 10  # steps in a row without a finite loss, at which the training is set back
@@ -54,8 +51,7 @@ class Trainer:
         corpus, config, directory: what is learnt, the settings with a length, where the run's files are.
         step: makes one step; has the model, its optimizers and the batches.
         model, machine: those of the step.
-        validation: the ids that are scored to choose the best model: the first of the held-out ones, or with
-            lines some of the lines, ``config.validate`` at most.
+        validation: what is scored to choose the best model.
         schedule: decides what comes next; has the progress.
         recent_loss: the training loss averaged over about fifty steps, for showing.
         stopping: to be set from outside (a signal handler) to save and stop after the current step.
@@ -77,24 +73,14 @@ class Trainer:
         self._listener: Listener = Listener()
         self.step = build_step(corpus, model_config, config, machine)
         self.model, self.machine = self.step.model, machine
-        # Only a part of a huge split: an evaluation must not take longer than the training.
-        text = None if corpus.val is None else corpus.val.beginning(self.config.validate)
-        self.validation = corpus.validation[: self.config.validate] if text is None else text.ids
-        if corpus.config.lines and text is None:
-            self.validation = some_items(corpus.validation, corpus.tokenizer.start, self.config.validate)
-        self._val_text = text
+        self.validation = Validation(corpus, self.config.validate, machine)
         self.schedule = Schedule(
             self.config,
             self.step.window,
             self.step.steps_per_epoch,
-            len(self.validation),
+            len(self.validation.ids),
             MOST_PASSES_OF_PAIRS if corpus.config.pairs else MOST_PASSES,
         )
-        self._pairs: HeldOut | None = None
-        if corpus.config.pairs and len(self.validation):
-            whole = np.flatnonzero(self.validation == corpus.tokenizer.start)[-1] + 1
-            self.validation = self.validation[:whole]
-            self._pairs = HeldOut(self.validation, corpus.tokenizer, machine.device)
         self.stopping = False
         self.recent_loss = math.nan
         self._pending: list[Tensor] = []  # losses not yet fetched from the device
@@ -214,12 +200,12 @@ class Trainer:
         """Scores the validation split, logs the result, and keeps the model if it is the best so far."""
         began = time.perf_counter()
         self._collect_losses()
-        loss = self._validate()
+        loss = self.validation.loss(self.model, self._evaluating)
         if self.stopping:
             return  # this evaluation is made anew on resuming
         progress = self.progress
         train_loss = progress.loss_sum / max(1, progress.loss_count)
-        exact = None if self._pairs is None else self._exact(self._pairs)
+        exact = self.validation.exact(self.model)
         if self.schedule.scored(train_loss if loss is None else loss, train_loss):
             self._save_model(loss, train_loss, exact)
         self.schedule.evaluated(time.perf_counter() - began)
@@ -240,51 +226,10 @@ class Trainer:
         self.save()
         self._listener.evaluated(report)
 
-    def _validate(self) -> float | None:
-        """The validation loss in nats a character, in float32; None without a split, or when stopping.
-
-        For pairs it is that of the targets.
-        """
-        ids = self.validation
-        if len(ids) == 0:
-            return None
-        exact = Machine(self.machine.device, bf16=False)
-        start = self.corpus.tokenizer.start
-        text = self._val_text
-        if self.corpus.config.lines or self._pairs is not None:
-            ends = find_items(ids, start).ends if text is None else text.place(text.line_ends)
-            pieces = line_pieces(self.model, ids, ends, start, exact)
-        else:
-            pieces = score_pieces(self.model, ids, start, exact)
-        nats = 0.0 if text is None else float(unknown_nats(text.unknown, text.tokenizer).sum())
-        done = 0
-        self.model.eval()
-        try:
-            for place, scores in pieces:
-                learnt = slice(None) if self._pairs is None else self._pairs.predicted[place:][: len(scores)]
-                nats -= float(scores[learnt].sum(dtype=np.float64))
-                done += len(scores)
-                self._listener.evaluating(done / len(ids))
-                if self.stopping:
-                    return None
-        finally:
-            self.model.train()
-        return nats / self._validated
-
-    @property
-    def _validated(self) -> int:
-        """How many symbols the validation loss is the mean of."""
-        if self._val_text is not None:
-            return self._val_text.characters
-        return len(self.validation) if self._pairs is None else self._pairs.count
-
-    def _exact(self, pairs: HeldOut) -> float:
-        """The share of a sample of held-out targets that come out exactly right."""
-        self.model.eval()
-        try:
-            return pairs.exact(self.model, Machine(self.machine.device, bf16=False))
-        finally:
-            self.model.train()
+    def _evaluating(self, share: float) -> bool:
+        """Tells the listener how much of an evaluation is done; returns whether to stop."""
+        self._listener.evaluating(share)
+        return self.stopping
 
     # -- model and state -----------------------------------------------------------------------------
 
@@ -312,7 +257,7 @@ class Trainer:
         if val_loss is not None:
             quality["nats_per_character"] = val_loss
             quality["bits_per_character"] = val_loss / math.log(2)
-            quality["characters"] = self._validated
+            quality["characters"] = self.validation.count
         if exact is not None:
             quality["exact"] = exact
         save_model(self.directory / MODEL_FILE, self.model_file(quality))

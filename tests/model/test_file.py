@@ -34,7 +34,7 @@ from charrnn.model.file import (
 )
 from charrnn.model.schema import PROGRESS, STATE, expected_shapes
 from charrnn.text.tokenizer import CharTokenizer
-from charrnn.training.schedule import Progress
+from charrnn.training.progress import Progress
 from charrnn.training.state import TrainingState
 from tests.conftest import ModelWriter, random_model
 

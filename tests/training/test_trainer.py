@@ -117,8 +117,8 @@ def test_part_of_the_lines_is_validated(corpus: Corpus, tmp_path: Path, most: in
     """Of more held-out lines than an evaluation may score, whole ones from all over them are scored."""
     lines = read_corpus([corpus.paths[0]], CorpusConfig(lines=True))
     trainer = make_trainer(lines, tmp_path / "run", validate=most)
-    assert min(most, 7) <= len(trainer.validation) <= min(most + 7, len(lines.validation))
-    assert len(trainer.validation) % 7 == 0
+    assert min(most, 7) <= len(trainer.validation.ids) <= min(most + 7, len(lines.validation))
+    assert len(trainer.validation.ids) % 7 == 0
 
 
 def test_copies_are_kept(corpus: Corpus, tmp_path: Path) -> None:
