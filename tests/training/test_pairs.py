@@ -120,8 +120,8 @@ def test_validation_is_on_the_held_out_targets(trained: Trainer) -> None:
     corpus, model = trained.corpus, trained.model.eval()
     pairs = corpus.tokenizer.decode(corpus.validation).split("\n")[:-1]
     naive = [nats for pair in pairs for nats in naive_nats(model, corpus, pair)]
-    found = trained.validation.loss(trained.model, lambda _: False)
-    assert found == pytest.approx(sum(naive) / len(naive), abs=1e-5)
+    loss = trained.validation.loss(trained.model, lambda _: False)
+    assert loss == pytest.approx(sum(naive) / len(naive), abs=1e-5)
     model.eval()
     held_out = HeldOut(corpus.validation, corpus.tokenizer, CPU)
     assert held_out.count == len(naive)
