@@ -100,7 +100,7 @@ def parse_unit(written: str, columns: Columns) -> Unit:
     """
     config = columns.config
     parts = [*written.split(":"), columns.main][:3]
-    layer, unit = (int(part) if part.isdecimal() else -1 for part in [*parts, ""][:2])
+    layer, unit = (int(part) if part.isdecimal() and len(part) < 19 else -1 for part in [*parts, ""][:2])
     signal = parts[-1]
     fits = 0 <= layer < config.num_layers and 0 <= unit < config.hidden_size and signal in columns.signals
     if not fits or written.count(":") not in (1, 2):

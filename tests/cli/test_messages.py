@@ -146,7 +146,7 @@ def test_names_in_notes_and_results(charrnn: Charrnn, tmp_path: Path) -> None:
     check_lines(trained.err, None)
     check_lines(trained.out, 5)
     (model,) = (tmp_path / "runs").glob(f"*/{MODEL_FILE}")
-    told = trained.out.splitlines()[3].removeprefix("sample      charrnn sample -m ")
+    told = trained.out.splitlines()[-1].removeprefix("sample      charrnn sample -m ")
     typed = subprocess.run(
         ["bash", "-c", f"printf %s {told}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"}
     )
