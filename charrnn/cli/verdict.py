@@ -15,9 +15,19 @@ from charrnn.files import MODEL_FILE
 from charrnn.runs import run_name
 from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus
+from charrnn.text.scored import ScoredText
 from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
+
+
+def _validated_on(text: ScoredText, unit: str) -> Iterator[str]:
+    """A line on the text of --val, and one each on what was passed over and what the corpus lacks."""
+    yield f"validation: {text.name}, {counted(text.characters, unit)}"
+    if str(text.skipped):
+        yield f"validation: {text.skipped}"
+    if text.strangers:
+        yield f"validation: {len(text.unknown):,} of them are not in the corpus"
 
 
 def describe(prepared: Prepared) -> str:
@@ -49,12 +59,7 @@ def describe(prepared: Prepared) -> str:
     else:
         lines.append(f"a short text: {batch}, instead of {wanted.batch_size} of {wanted.seq_length}")
     if corpus.val is not None:
-        lines.append(f"validation: {corpus.val.name}, {counted(corpus.val.characters, unit)}")
-        lines += [
-            f"validation: {line}" for line in ([str(corpus.val.skipped)] if str(corpus.val.skipped) else [])
-        ]
-        if corpus.val.strangers:
-            lines.append(f"validation: {len(corpus.val.unknown):,} of them are not in the corpus")
+        lines += _validated_on(corpus.val, unit)
     if len(trainer.validation) < len(corpus.validation):
         which = "lines spread over them" if corpus.config.lines else "the first"
         lines.append(
