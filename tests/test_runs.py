@@ -199,3 +199,16 @@ def test_a_directory_below_a_file_is_an_error() -> None:
     make("file")
     with pytest.raises(RunError, match=r"^file/run: cannot be made: Not a directory"):
         prepare_run(Path("file/run"), force=False)
+
+
+def test_force_removes_all_kept_models(tmp_path: Path) -> None:
+    """Copies of the model of a former run go, also those numbered from 10 on; other models stay."""
+    for name in (
+        "model-0003.safetensors",
+        "model-0012.safetensors",
+        "model-12345.safetensors",
+        "model-b.safetensors",
+    ):
+        (tmp_path / name).touch()
+    prepare_run(tmp_path, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["model-b.safetensors"]

@@ -13,7 +13,6 @@ import click
 
 from charrnn.cli.options import Duration, PathName, config_option, given, quiet_option
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
-from charrnn.text.pairs import LONGEST_PAIR
 
 if TYPE_CHECKING:
     from charrnn.training.listener import Listener
@@ -158,6 +157,8 @@ def shown_pairs(trainer: Trainer) -> list[str]:
     if not corpus.config.pairs:
         return []
     ids = corpus.validation if len(corpus.validation) else corpus.train
+    from charrnn.text.pairs import LONGEST_PAIR
+
     return corpus.tokenizer.decode(ids[: 4 * LONGEST_PAIR]).removesuffix("\n").split("\n")[:4]
 
 

@@ -207,18 +207,15 @@ def length_classes(lengths: NDArray[np.int64], symbols: int) -> list[LengthClass
 class PairBatches(ItemBatches):
     """Batches of whole pairs, padded to the longest; only the targets and their line ends have a loss.
 
-    Attributes:
-        batch: pairs in a batch, as ``batch_size`` says.
+    Batches have ``batch_size`` pairs of mean length, fewer of long ones.
     """
 
     def __init__(
         self, ids: Ids, newline: int, tab: int, batch_size: int, seed: int, device: torch.device
     ) -> None:
-        super().__init__(ids, newline, Shape(1, 2), seed, device)
+        mean = max(1, round(len(ids) / max(1, int((ids == newline).sum()))))
+        super().__init__(ids, newline, Shape(batch_size, mean), seed, device)
         self._tab = tab
-        count = len(self._items.begins)
-        self.batch = max(1, min(batch_size, count))
-        self.steps_per_epoch = count // self.batch
 
     def window(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a step: (longest, batch) of int64 each; what is not learnt is IGNORED."""

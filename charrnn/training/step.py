@@ -15,7 +15,7 @@ from charrnn.model.device import Machine
 from charrnn.model.file import Tensors
 from charrnn.model.network import CharRNN, State, detach, parameters_by_name
 from charrnn.text.corpus import Corpus
-from charrnn.training.batches import Batches, build_batches
+from charrnn.training.batches import Batches, LaneBatches, build_batches
 from charrnn.training.optimizer import build_optimizers, clip_gradients, update
 
 
@@ -148,7 +148,7 @@ class TrainingStep:
                 for index in range(config.num_layers)
             ]
             found = {tensor.shape[1] for layer in self.hidden for tensor in layer}
-            if found != {self.batches.batch}:
+            if isinstance(self.batches, LaneBatches) and found != {self.batches.batch}:
                 raise RuntimeError(
                     f"hidden states of {found} sequences, where a batch has {self.batches.batch}"
                 )

@@ -443,7 +443,7 @@ def test_defaults_that_are_asked_for_are_asked_for(train: Callable[..., Result],
         (("--dropout", 1), "--dropout 1.0: must be at least 0 and less than 1"),
         (("--hidden-size", 0), "--hidden-size 0: must be from 1 to 65536"),
         (("--lr", "nan"), "--lr nan: must be greater than 0"),
-        (("--time", "0s"), "--time 0.0: must be greater than 0"),
+        (("--time", "0s"), "--time 0.0: must be greater than 0 and at most 1000000000"),
         (("--time", "3m", "--steps", 3), "--time and --steps are different lengths of training; give one"),
     ],
 )
@@ -593,7 +593,7 @@ def test_what_was_killed_before_its_first_state_is_no_dead_end(
     (directory / "state.safetensors.charrnn-1.part").write_bytes(b"half")
     refused = train(text, "--resume")
     assert refused.err.splitlines()[-1].endswith(
-        "no state.safetensors to resume from; train without --resume"
+        "no state.safetensors to resume from; train without --resume, or name its run with -o"
     )
     assert train(text, *QUICK).status == 0
     assert not (directory / "lock").exists()
@@ -604,7 +604,11 @@ def test_what_cannot_be_resumed_is_replaced_with_force(train: Callable[..., Resu
     """Where there is a model but no state, both ways say --force, which works."""
     assert train(text, *QUICK).status == 0
     Path("runs/mow/state.safetensors").unlink()
-    assert train(text, "--resume").err.rstrip().endswith("train without --resume, with --force")
+    assert (
+        train(text, "--resume")
+        .err.rstrip()
+        .endswith("train without --resume, with --force, or name its run with -o")
+    )
     assert "--resume" not in train(text, *QUICK).err
     assert train(text, *QUICK, "--force").status == 0
 
@@ -624,7 +628,7 @@ def test_two_trainings_do_not_share_a_run(train: Callable[..., Result], text: Pa
         assert re.match(message, result.err), result.err
     assert {path: path.read_bytes() for path in Path("runs/mow").iterdir()} == before
     lock.release()
-    assert train(text, "--resume").err.rstrip().endswith("finished already; nothing to resume")
+    assert "runs/mow: finished already" in train(text, "--resume").err
 
 
 def test_force_does_not_remove_what_is_read(train: Callable[..., Result], text: Path) -> None:

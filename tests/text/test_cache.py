@@ -98,3 +98,19 @@ def test_what_is_no_cache(tmp_path: Path) -> None:
     ours.write_bytes(b"mine")
     assert not is_cache(ours)
     assert not is_cache(tmp_path / f"ids-{'0' * 16}.bin")
+
+
+def test_lines_of_other_files_have_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are the same text together, but have other lines, do not share their ids."""
+    monkeypatch.setattr("charrnn.files.IN_MEMORY", 0)
+    found = []
+    for parts in (("ab\nc", "d\nef"), ("ab\ncd\ne", "f")):
+        paths = [tmp_path / str(number) for number in range(2)]
+        for path, part in zip(paths, parts, strict=True):
+            path.write_text(part)
+        config = CorpusConfig(lines=True, val_fraction=0)
+        corpus = read_corpus([str(path) for path in paths], config, directory=tmp_path / "run")
+        found.append((corpus.sha256, corpus.tokenizer.decode_symbols(corpus.ids), corpus.cache))
+    assert len({sha256 for sha256, _, _ in found}) == 1
+    assert [text for _, text, _ in found] == ["ab\nc\nd\nef\n", "ab\ncd\ne\nf\n"]
+    assert len({cache for _, _, cache in found}) == 2
