@@ -159,7 +159,8 @@ class Skipped:
 
     Attributes:
         unnamed: the number of files that are hidden, empty or no plain files.
-        runs: the number of run directories, the output directory among them.
+        runs: the number of run directories; the output directory counts if there is more in it than a new
+            run's lock and cache.
         refused: why each of the other files and folders was not read, with its name.
     """
 
@@ -276,7 +277,8 @@ def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | Non
 
     for folder, folders, files in os.walk(directory, onerror=unreadable):
         if own := is_run(folder):
-            runs += 1
+            # A new run's directory, in which there is only its lock or its cache, is not worth a word.
+            runs += holds_run(folder) or bool(folders) or not all(map(is_run_file, files))
             if folder != str(directory):
                 folders.clear()
                 continue
