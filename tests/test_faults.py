@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli.main import run
-from charrnn.files import LOG_FILE, MODEL_FILE, STATE_FILE
+from charrnn.files import LOCK_FILE, LOG_FILE, MODEL_FILE, STATE_FILE
 from charrnn.model.file import load_model, load_state, save_model
 from tests.conftest import random_model
 from tests.faults import Disk, PowerCutError
@@ -86,6 +86,17 @@ def check_end(directory: Path, expected: bytes, message: str) -> None:
     assert steps_logged(directory) == [2, 4], message
 
 
+def assert_said(status: int, said: str, operation: tuple[str, str]) -> None:
+    """Holds a failure to one line, and lets pass what does no harm.
+
+    To create a directory that is there already, or to remove the lock at the end, or an empty directory,
+    may fail.
+    """
+    kind, path = operation
+    harmless = kind in ("mkdir", "rmdir") or (kind == "unlink" and path.endswith("/lock"))
+    assert (status, said.count("\n")) == (1, 1) or (harmless and (status, said) == (0, "")), (operation, said)
+
+
 def operations(place: Path, action: Callable[[Path], int]) -> list[tuple[str, str]]:
     """What the action does to the disk when nothing fails."""
     with Disk(place / "disk").watching() as disk:
@@ -121,7 +132,7 @@ def test_each_write_of_a_training_fails(
             status = train(folder / "run")
         assert disk.failed
         said = capsys.readouterr().err
-        assert (status, said.count("\n")) == (1, 1), (operation, said)
+        assert_said(status, said, operation)
         left = [path.name for path in folder.rglob("*.part*")]
         assert left == [], operation
         check_end(folder / "run", expected, str(operation))
@@ -145,7 +156,7 @@ def test_each_write_of_a_resumed_training_fails(place: Path, capsys: pytest.Capt
         capsys.readouterr()
         with Disk(folder, number).watching():
             status = resume(folder / "run")
-        assert (status, capsys.readouterr().err.count("\n")) == (1, 1), operation
+        assert_said(status, capsys.readouterr().err, operation)
         load_model(folder / "run" / MODEL_FILE)
         load_state(folder / "run" / STATE_FILE)
         assert resume(folder / "run") == 0
@@ -194,6 +205,8 @@ def test_a_training_is_killed_at_any_operation(place: Path) -> None:
         folder = fresh(place, nothing)
         with Disk(folder, number, PowerCutError).watching(), pytest.raises(PowerCutError):
             train(folder / "run")
+        # A process that is killed gives back its lock; here it lives on.
+        (folder / "run" / LOCK_FILE).unlink(missing_ok=True)
         check_end(folder / "run", expected, str(operation))
 
 

@@ -58,17 +58,24 @@ def written_duration(seconds: float) -> str:
     return "".join(parts)
 
 
+WITHOUT_FLAG = {"rules", "validate"}  # settings that are recorded, but chosen by charrnn
+
+
 def changed_flags(config: Any) -> list[str]:
     """The flags for the settings of a config that differ from their defaults.
 
     >>> from charrnn.config import CorpusConfig
-    >>> changed_flags(CorpusConfig(lines=True, min_count=2))
-    ['--min-count', '2', '--lines']
+    >>> changed_flags(CorpusConfig(lines=True, min_count=2, column=("name",), rules=1))
+    ['--min-count', '2', '--lines', '--column', 'name']
     """
     flags: list[str] = []
     for name, value in vars(config).items():
-        if value != default_of(type(config), name):
-            flags += [flag_of(name)] if value is True else [flag_of(name), str(value)]
+        if name in WITHOUT_FLAG or value == default_of(type(config), name):
+            continue
+        if value is True:
+            flags.append(flag_of(name))
+        for one in value if isinstance(value, tuple) else [] if value is True else [value]:
+            flags += [flag_of(name), str(one)]
     return flags
 
 

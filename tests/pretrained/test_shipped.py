@@ -14,7 +14,7 @@ from charrnn.errors import RunError
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.files import MODEL_FILE, STATE_FILE
 from charrnn.model.file import load_model, read_header, save_model
-from charrnn.pretrained.make import OUTPUT, commands, pack
+from charrnn.pretrained.make import OUTPUT, pack, train_arguments
 from charrnn.text.scored import text_of
 from tests.conftest import SHARED, TINY, Charrnn
 
@@ -49,8 +49,8 @@ def test_the_file_is_small_and_says_how_it_was_made() -> None:
     header = read_header(OUTPUT, "model")
     assert header["corpus"]["paths"] == []
     assert (header["corpus"]["characters"], header["corpus"]["bytes"]) == (1_115_394, 1_115_394)
-    parts = header["training"]["command"].split(" && ")
-    assert [shlex.split(part) for part in parts] == commands("shakespeare.txt", "shakespeare")
+    command = shlex.split(header["training"]["command"])
+    assert command == ["charrnn", *train_arguments("shakespeare.txt", "shakespeare")]
     assert header["training"]["processor"]
     assert header["training"]["seconds"] > 0
     assert header["quality"]["characters"] == 111_540
@@ -60,11 +60,11 @@ def test_the_file_is_small_and_says_how_it_was_made() -> None:
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the well-known corpora are not beside the project")
 def test_its_quality_is_what_it_says() -> None:
-    """On the last 30,000 characters of tiny Shakespeare it is near what its file says of the last tenth."""
+    """On the last tenth of tiny Shakespeare it has the loss that its file says, rounded to float16 or not."""
     model = load_model(OUTPUT)
-    text = (SHARED / "shakespeare.txt").read_text()[-30_000:]
+    text = (SHARED / "shakespeare.txt").read_text()[-111_540:]
     found = Evaluator(model).score(text_of(text, model.tokenizer)).nats_per_character
-    assert found == pytest.approx(model.quality["nats_per_character"], abs=0.05)
+    assert found == pytest.approx(model.quality["nats_per_character"], abs=0.0005)
 
 
 def test_a_run_of_other_settings_is_not_packed(trained: Path, tmp_path: Path) -> None:
