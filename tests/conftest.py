@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ settings.load_profile("charrnn")
 
 # OpenMP threads that spin while they wait make a test on a busy machine many times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Background jobs of a shell ignore Ctrl-C, and nohup ignores hangups; what tests start must not inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).parent.parent
 PLAY = ROOT / "corpora" / "the-bell-under-the-sea.txt"
