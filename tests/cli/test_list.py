@@ -24,8 +24,9 @@ from tests.conftest import Charrnn, random_model
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test stands in an empty directory."""
+    """Every test stands in an empty directory; within this process no model is shipped."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("charrnn.runs.SHIPPED", Path("nowhere"))
     return tmp_path
 
 
@@ -159,12 +160,13 @@ def test_the_command(charrnn: Charrnn, trained: Path) -> None:
     Path("torch.py").write_text("raise SystemExit('torch was imported')\n")
     shown = charrnn("list")
     assert shown.status == 0
-    header, row = shown.out.splitlines()
+    header, row, shipped = shown.out.splitlines()
+    assert shipped.split()[0] == "shakespeare"
     assert header.split()[0] == "name"
     assert row.startswith("play")
     assert "lstm 1x32" in row
     assert f"{quality['bits_per_character']:.3f}  finished" in row
-    found = json.loads(charrnn("list", "--json").out)
+    found = json.loads(charrnn("list", "--json").out.splitlines()[0])
     assert found["bits_per_character"] == quality["bits_per_character"]
     assert found["path"] == "runs/play"
     assert 0 <= found["age"] < 1e9
@@ -173,10 +175,11 @@ def test_the_command(charrnn: Charrnn, trained: Path) -> None:
 
 
 def test_without_runs(charrnn: Charrnn) -> None:
-    """Where there are none, stdout is empty and stderr says how to get one."""
+    """Where there are none, only the shipped model is listed, and stderr says how to get a run."""
     for flags in ([], ["--json"]):
         result = charrnn("list", *flags)
-        assert (result.status, result.stdout) == (0, b"")
+        assert result.status == 0
+        assert [line.count("shakespeare") for line in result.out.splitlines()[-1:]] >= [1]
         assert result.err == "no runs under runs/; train one (charrnn train TEXT)\n"
 
 
