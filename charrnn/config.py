@@ -210,7 +210,7 @@ class TrainingConfig(Config):
     )
     device: Device = setting("auto", "Device to train on.")
     precision: Precision = setting("auto", "Arithmetic of training; auto chooses bf16 where it is faster.")
-    threads: int | None = setting(None, "Number of CPU threads.", above=0, shown="one per core")
+    threads: int | None = setting(None, "Number of CPU threads.", above=0, at_most=4096, shown="one per core")
     validate: int = setting(
         MOST_VALIDATED, "Characters of the held-out text that an evaluation scores at most.", at_least=1
     )
