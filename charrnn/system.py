@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import time
 from pathlib import Path
@@ -71,6 +70,8 @@ def keep_freed_memory() -> None:
     By default it returns the tens of megabytes of activations to the system after every step, which then
     provides them again as zeroed pages: a third of the time of a step.
     """
+    import ctypes  # here, since every command imports this module, and only those that use torch need it
+
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, KEPT)
