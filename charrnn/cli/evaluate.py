@@ -81,7 +81,9 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     loaded = load_model(path)
     check_page(options["html"], [*(text or loaded.corpus.get("paths", ())), path])
     job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
-    texts = remarked(read_texts(text, loaded, options, quiet=quiet), quiet=quiet)
+    texts = read_texts(text, loaded, options, quiet=quiet)
+    if not quiet:
+        texts = remarked(job, texts, own=not text)
     if loaded.corpus.get("pairs"):
         from charrnn.cli.pairs import evaluate_pairs
 
@@ -143,14 +145,15 @@ def check_page(page: Path | None, inputs: list[str | Path]) -> None:
         raise RunError(f"{page}: is read here, so it cannot be replaced; name another file for the page")
 
 
-def remarked(texts: Iterator[ScoredText], *, quiet: bool) -> Iterator[ScoredText]:
-    """The texts; what is to be said of each goes to stderr."""
+def remarked(job: Job, texts: Iterator[ScoredText], *, own: bool) -> Iterator[ScoredText]:
+    """The texts; what is to be said of each goes to stderr. ``own``: they are the model's."""
     from charrnn.cli.output import note
-    from charrnn.cli.report import remarks
+    from charrnn.cli.report import on_line_ends, remarks
 
     for text in texts:
-        for line in remarks(text):
-            note(line, quiet=quiet)
+        said = remarks(text) if own else [*remarks(text), *on_line_ends(text, job.model, job.config)]
+        for line in said:
+            note(line)
         yield text
 
 
