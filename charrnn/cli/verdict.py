@@ -92,7 +92,10 @@ def _hints(corpus: Corpus) -> Iterator[str]:
             "\\n; --newlines unix learns all as \\n"
         )
     if corpus.config.lines and corpus.config.held_out and not len(corpus.validation):
-        yield "validation: none, since every line has too many copies to be held out"
+        yield (
+            "validation: none, since each line has too many copies to be held out with --val-fraction "
+            f"{corpus.config.val_fraction:g}"
+        )
 
 
 def result_lines(trainer: Trainer) -> list[str]:
