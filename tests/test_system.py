@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,45 @@ def test_the_command_line_shares_before_it_computes(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit):
         main.main()
     assert order == ["share", "run"]
+
+
+def test_own_threads_are_not_others(load: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the threads that run, those of this process do not count, whatever its name is."""
+    monkeypatch.setattr(system, "TASKS", tmp_path / "task")
+    for number, state in enumerate("RSR"):
+        (tmp_path / "task" / str(number)).mkdir(parents=True)
+        (tmp_path / "task" / str(number) / "stat").write_text(f"{number} (a) R (b) {state} 1 2\n")
+    load.write_text("0.0 0.0 0.0 3/500 77")
+    assert others_running() == 1
+    assert system.free_cores() == 1
+
+
+def test_threads_follow_the_load(load: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a second at most the threads become as many as there are free cores; at the end, as they were."""
+    now = [100.0]
+    calls: list[int] = []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    cores = system.SharedCores(2, calls.append)
+    load.write_text("0.0 0.0 0.0 1/500 77")
+    cores.look()
+    assert calls == []
+    load.write_text("0.0 0.0 0.0 2/500 77")
+    cores.look()
+    assert calls == []  # it has just looked
+    now[0] += 2
+    cores.look()
+    assert calls == [1]
+    now[0] += 2
+    cores.look()
+    assert calls == [1]
+    cores.restore()
+    cores.restore()
+    assert calls == [1, 2]
+
+
+def test_a_single_thread_needs_no_look(load: Path) -> None:
+    """One thread stays one, and nothing is read."""
+    load.unlink(missing_ok=True)
+    cores = system.SharedCores(1, lambda count: pytest.fail(f"set to {count}"))
+    cores.look()
+    cores.restore()
