@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Parameters of glibc's mallopt: how much free memory at the end of the heap is kept, and the size from which
@@ -31,6 +31,12 @@ LOOK_EVERY = 1.0  # seconds, while something is computed
 # Where a thread waits for another one by spinning, and that one waits for the core, both are lost.
 SHORT_SPIN = "2000"  # rounds of OpenMP's threads, a few microseconds; costs a quiet machine 4 %
 OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+# In NumPy's wheels, and elsewhere.
+BLAS_SETTERS = (
+    "scipy_openblas_set_num_threads64_",
+    "openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+)
 BLAS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
@@ -88,6 +94,36 @@ class SharedCores:
         if self._threads != self._most:
             self._set_threads(self._most)
             self._threads = self._most
+
+
+def set_blas_threads() -> Callable[[int], object] | None:
+    """The function of NumPy's OpenBLAS that sets its number of threads; None where it is another library.
+
+    NumPy must have been imported.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+        for path in {line.split(maxsplit=5)[-1] for line in lines if "openblas" in line}:
+            library = ctypes.CDLL(path)
+            for name in BLAS_SETTERS:
+                if hasattr(library, name):
+                    found: Callable[[int], object] = getattr(library, name)
+                    return found
+    return None
+
+
+@contextlib.contextmanager
+def sharing_blas() -> Iterator[Callable[[], None]]:
+    """Yields a function to be called now and then, which keeps NumPy's threads to the cores that are free."""
+    most = blas_threads()
+    set_threads = None if most == 1 else set_blas_threads()
+    cores = SharedCores(1 if set_threads is None else most, set_threads or bool)
+    try:
+        yield cores.look
+    finally:
+        cores.restore()
 
 
 def share_cores() -> None:

@@ -6,11 +6,16 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from charrnn import system
 from charrnn.cli import main
+from charrnn.sampling.session import SamplingSession
+from charrnn.sampling.writer import TextStream
 from charrnn.system import others_running, share_cores
+from charrnn.use_config import SamplingConfig
+from tests.conftest import random_model
 
 SET = (*system.OPENMP, *system.BLAS)
 
@@ -116,3 +121,30 @@ def test_a_single_thread_needs_no_look(load: Path) -> None:
     cores = system.SharedCores(1, lambda count: pytest.fail(f"set to {count}"))
     cores.look()
     cores.restore()
+
+
+def test_numpy_s_threads_can_be_set() -> None:
+    """OpenBLAS, where NumPy has it, takes a number of threads, and products stay what they were."""
+    set_threads = system.set_blas_threads()
+    if set_threads is None:
+        pytest.skip("NumPy has another library")
+    generator = np.random.default_rng(0)
+    matrix, vector = generator.random((1024, 768), np.float32), generator.random(768, np.float32)
+    found = []
+    for count in (1, 2):
+        set_threads(count)
+        found.append(matrix @ vector)
+    set_threads(system.blas_threads())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_a_long_text_looks_at_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sampling sets NumPy's threads to the free cores while it writes, and back; the text is the same."""
+    session = SamplingSession(random_model(), SamplingConfig(length=600, seed=1))
+    alone = list(TextStream(session, session.prompt("")))
+    calls: list[int] = []
+    monkeypatch.setattr(system, "blas_threads", lambda: 2)
+    monkeypatch.setattr(system, "set_blas_threads", lambda: calls.append)
+    monkeypatch.setattr(system, "free_cores", lambda: 1)
+    assert list(TextStream(session, session.prompt(""))) == alone
+    assert calls == [1, 2]

@@ -17,18 +17,57 @@ from charrnn.training.trainer import Interrupted, Trainer
 from tests.model.test_file import build, parse
 
 # What the JSON of a state had in version 0.1.0.
-CORPUS = set(
-    "bytes characters encoding lines min_count name newlines paths sha256 tokenizer val_fraction".split()
-)
-ARCHITECTURE = set("cell dropout embedding_size hidden_size num_layers".split())
-TRAINING = set(
-    "batch_size clip device epochs eval_every floor lr matrix_lr optimizer patience precision sample_every "
-    "save_every seed seq_length size steps threads time warmup weight_decay".split()
-)
-PROGRESS = set(
-    "best best_step best_train evaluated loss_count loss_sum rate_scale seconds skipped skipped_in_a_row stale "
-    "step".split()
-)
+CORPUS = {
+    "bytes",
+    "characters",
+    "encoding",
+    "lines",
+    "min_count",
+    "name",
+    "newlines",
+    "paths",
+    "sha256",
+    "tokenizer",
+    "val_fraction",
+}
+ARCHITECTURE = {"cell", "dropout", "embedding_size", "hidden_size", "num_layers"}
+TRAINING = {
+    "batch_size",
+    "clip",
+    "device",
+    "epochs",
+    "eval_every",
+    "floor",
+    "lr",
+    "matrix_lr",
+    "optimizer",
+    "patience",
+    "precision",
+    "sample_every",
+    "save_every",
+    "seed",
+    "seq_length",
+    "size",
+    "steps",
+    "threads",
+    "time",
+    "warmup",
+    "weight_decay",
+}
+PROGRESS = {
+    "best",
+    "best_step",
+    "best_train",
+    "evaluated",
+    "loss_count",
+    "loss_sum",
+    "rate_scale",
+    "seconds",
+    "skipped",
+    "skipped_in_a_row",
+    "stale",
+    "step",
+}
 
 
 def as_before(state: Path) -> None:
