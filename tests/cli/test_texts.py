@@ -368,6 +368,7 @@ def test_directories_and_pipes_of_tables(charrnn: Charrnn, tmp_path: Path) -> No
     [
         ("a.csv", "id,name\n1,Ann\n", ("--column", "town"), "no such column; there are 2 columns: id, name"),
         ("a.csv", "id,name\n1,Ann\n", ("--column", "3"), "--column 3: no such column"),
+        ("a.csv", "id,name\n1,Ann\n", ("--column", "9" * 5000), "no such column"),
         ("a.csv", "id,name\n1,Ann\n2,Bo,Lee\n", ("--column", "name"), "line 3 has 3 cells and the header 2"),
         ("a.csv", "name\rAnn\rBo\r", ("--column", "name"), "add --newlines unix"),
         ("a.csv", "name\n\n", ("--column", "name"), "a.csv: empty"),
