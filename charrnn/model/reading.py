@@ -26,7 +26,8 @@ from charrnn.system import available_memory
 LONGEST_HEADER = 24 << 20  # bytes; the description of a vocabulary of all of Unicode takes 16 million
 MOST_VALUES = 300_000  # of JSON in a header; each of them takes many times its length in memory
 SMALL = 64 << 20  # bytes, that any machine has
-TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "U8": np.dtype("u1")}  # those of our files
+# Of the types of tensors those that our files have.
+TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "U8": np.dtype("u1")}
 OTHERS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
