@@ -105,7 +105,8 @@ def table(results: list[tuple[str, PairScore]], model: str) -> str:
     rows = [HEADER] + [
         (
             one_line(name, WIDEST), one_line(model, WIDEST), str(score.pairs), str(score.exact),
-            f"{score.exact_share:.2%}", f"{score.error_rate:.4f}", f"{score.nats_per_character:.4f}", str(score.unknown),
+            f"{score.exact_share:.2%}", f"{score.error_rate:.4f}", f"{score.nats_per_character:.4f}",
+            str(score.unknown),
         )
         for name, score in results
     ]  # fmt: skip
