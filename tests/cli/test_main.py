@@ -22,7 +22,8 @@ from charrnn.cli import main as cli_module
 from charrnn.cli.main import cli, run
 from charrnn.cli.options import Duration
 from charrnn.errors import CharrnnError, ConfigError, CorpusError
-from tests.conftest import ROOT, Charrnn, Result, command, environment, random_model
+from tests.conftest import ROOT, Charrnn, command, environment, random_model
+from tests.forkserver import Result
 
 COMMANDS = sorted(cli.commands)
 OPTIONS = [
