@@ -72,10 +72,13 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     from charrnn.cli.model import model_path
     from charrnn.cli.output import byte_writer, note
     from charrnn.cli.report import progress, summary, table, to_json, with_totals
+    from charrnn.cli.unused import unused
     from charrnn.evaluation.evaluator import Evaluator
     from charrnn.model.file import load_model
     from charrnn.runs import run_name
 
+    for line in unused(click.get_current_context()):
+        note(line, quiet=quiet)
     write = byte_writer()
     path = model_path(model, quiet=quiet)
     loaded = load_model(path)
