@@ -122,7 +122,7 @@ def train(
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
     note(time_line(trainer), quiet=quiet)
-    for line in result_lines(trainer):
+    for line in result_lines(trainer, corpus):
         click.echo(one_line(line))
     return 0
 
