@@ -15,7 +15,8 @@ from charrnn.errors import CorpusError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
 from charrnn.sampling.continuation import Continuation
-from charrnn.sampling.each import COLUMNS, EachLine, LineText, fits_lockstep
+from charrnn.sampling.each import EachLine, LineText, fits_lockstep
+from charrnn.sampling.lockstep import MOST_COLUMNS as COLUMNS
 from charrnn.sampling.sampler import log_probabilities
 from charrnn.sampling.session import SamplingSession
 from charrnn.use_config import SamplingConfig
