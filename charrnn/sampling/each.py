@@ -159,10 +159,7 @@ class EachLine:
 
     def _in_lockstep(self, asked: list[tuple[Asked, Prompt]]) -> Iterator[tuple[Asked, LineText]]:
         """All texts by columns of one lockstep."""
-        start = self._session.tokenizer.start
-        texts = []
-        for at, (line, prompt) in enumerate(asked):
-            texts.append(Text(at, line.seed, [*prompt.ids.tolist()[::-1], start]))
+        texts = [Text(at, line.seed, prompt.ids) for at, (line, prompt) in enumerate(asked)]
         for text in self._lockstep.write(texts):
             line, _ = asked[text.index]
             yield line, self._text(line, text.ids, text.reason, text.logprob)

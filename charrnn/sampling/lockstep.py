@@ -21,12 +21,15 @@ from numpy.typing import NDArray
 
 from charrnn.sampling.sampler import Floats, Sampler, draw_many, log_probabilities
 from charrnn.sampling.session import Prompt, SamplingSession
+from charrnn.text.tokenizer import Ids
+
+Numbers = NDArray[np.int64]
 
 # Texts in lockstep at most, which fewer states than CACHED bytes limit: with more columns the products are no
 # faster, and what is computed between them no longer stays in a core's cache.
 MOST_COLUMNS, LEAST_COLUMNS, CACHED = 128, 32, 320 << 10
 # Prompts whose common beginnings are looked for: with more, more is shared, but the first text comes later.
-MOST_PROMPTS, STATES = 2048, 32 << 20  # and the bytes of their states
+MOST_PROMPTS, STATES = 8192, 32 << 20  # and the bytes of their states
 CROWDED = 0.75  # of the columns: when fewer are in use, and no prompt is left, they move together
 
 
@@ -37,7 +40,7 @@ class Text:
     Attributes:
         index: what the caller knows it by.
         seed: of its choices.
-        unread: the ids that are still to be read, the next one last; at first the start symbol and a prompt.
+        prompt: (ids,) what it follows, after the start symbol.
         ids: what was written.
         reason: why the text ended: "line", "stop" or "length"; "" while it has not.
         logprob: of what was written, where that is asked for.
@@ -45,7 +48,7 @@ class Text:
 
     index: int
     seed: int
-    unread: list[int]
+    prompt: Ids
     ids: list[int] = dataclasses.field(default_factory=list)
     reason: str = ""
     logprob: float = 0.0
@@ -54,6 +57,23 @@ class Text:
     def uniform(self) -> Callable[[], float]:
         """Draws from a generator of the text's own, made when it is first needed."""
         return random.Random(self.seed).random
+
+
+class Prompts:
+    """What the texts follow, start symbols included, and how far each of it is read.
+
+    Attributes:
+        ids: (symbols,) of all prompts, one after the other.
+        at: (texts,) the place in ``ids`` of each text's next symbol.
+        ends: (texts,) the place after each text's last symbol.
+    """
+
+    def __init__(self, texts: Sequence[Text], start: int) -> None:
+        first = np.full(1, start)
+        self.ids: Numbers = np.concatenate([part for text in texts for part in (first, text.prompt)])
+        lengths = np.array([len(text.prompt) + 1 for text in texts])
+        self.ends: Numbers = np.cumsum(lengths)
+        self.at: Numbers = self.ends - lengths
 
 
 class Lockstep:
@@ -71,108 +91,74 @@ class Lockstep:
         self._streams = session.engine.stream(1)
         self._width = 1
         self._fresh = self._streams.save()
-        size = sum(part.nbytes for part in self._fresh)
-        self._columns = min(MOST_COLUMNS, max(LEAST_COLUMNS, CACHED // size))
+        size = int(sum(part.nbytes for part in self._fresh))
+        self._columns: int = min(MOST_COLUMNS, max(LEAST_COLUMNS, CACHED // size))
         self._prompts = min(MOST_PROMPTS, max(self._columns, STATES // size))
 
     def write(self, texts: Sequence[Text]) -> Iterator[Text]:
         """The texts, each as soon as it has ended."""
         for begin in range(0, len(texts), self._prompts):
             together = texts[begin : begin + self._prompts]
-            yield from self._in_columns(together, self._read_shared(together))
+            prompts = Prompts(together, self._session.tokenizer.start)
+            states = self._read_shared(prompts)
+            yield from _Columns(self, together, prompts, states).write()
 
-    def _stream(self, count: int) -> Any:
+    def stream(self, count: int) -> Any:
         """``count`` streams, in any state."""
         if count != self._width:
             self._streams, self._width = self._session.engine.stream(count), count
         return self._streams
 
-    # -- what prompts begin with -----------------------------------------------------------------------------
-
-    def _read_shared(self, texts: Sequence[Text]) -> Any:
+    def _read_shared(self, prompts: Prompts) -> Any:
         """Reads, once for all of them, what several prompts begin with, but for the last id of each prompt.
 
         Returns:
-            The states, one for each text, from which to read what is ``unread`` now.
+            The states, one for each text, after what counts as read now.
         """
-        gather, kept, places = self._streams.gather, [], np.zeros(len(texts), np.int64)
-        groups, states, count = [list(range(len(texts)))], self._fresh, 0
-        while groups:  # the texts of each node of one depth, and the states of the nodes
-            parents: list[int] = []
-            ids: list[int] = []
-            leaving: list[int] = []
-            children: list[list[int]] = []
-            for parent, group in enumerate(groups):
-                alone, shared = _split(texts, group)
-                if alone:
-                    places[alone] = count + len(leaving)
-                    leaving.append(parent)
-                for id, members in shared.items():
-                    parents.append(parent)
-                    ids.append(id)
-                    children.append(members)
-            if leaving:
-                kept.append(gather([states], leaving))
-                count += len(leaving)
-            if children:
-                states = self._read_nodes(states, np.array(parents), np.array(ids))
-            groups = children
+        vocabulary, gather = self._session.engine.vocabulary, self._streams.gather
+        count = len(prompts.at)
+        texts, nodes, places = np.arange(count), np.zeros(count, np.int64), np.zeros(count, np.int64)
+        kept, size, states = [], 0, self._fresh
+        while len(texts):  # those that go on together, at one depth of the tree; each one's node there
+            at = prompts.at[texts]
+            children = nodes * vocabulary + prompts.ids[at]
+            children[at + 1 >= prompts.ends[texts]] = -1  # the last id is left to be read before writing
+            found, which, counts = np.unique(children, return_inverse=True, return_counts=True)
+            shared = (counts > 1) & (found >= 0)
+            leaving = ~shared[which]
+            if leaving.any():
+                last, where = np.unique(nodes[leaving], return_inverse=True)
+                kept.append(gather([states], last))
+                places[texts[leaving]] = size + where
+                size += len(last)
+            texts = texts[~leaving]
+            if len(texts):
+                prompts.at[texts] += 1
+                nodes = (np.cumsum(shared) - 1)[which[~leaving]]
+                states = self._read_nodes(states, *np.divmod(found[shared], vocabulary))
         return gather(kept, places)
 
-    def _read_nodes(self, states: Any, parents: NDArray[np.int64], ids: NDArray[np.int64]) -> Any:
+    def _read_nodes(self, states: Any, parents: Numbers, ids: Numbers) -> Any:
         """The states after each of the ids (nodes,), read from the states of their parents (nodes,)."""
         found = []
         for begin in range(0, len(ids), self._columns):
             chunk = slice(begin, begin + self._columns)
-            streams = self._stream(len(ids[chunk]))
+            streams = self.stream(len(ids[chunk]))
             streams.restore(states, places=parents[chunk])
             streams.advance(ids[chunk])
             found.append(streams.save())
-        return streams.gather(found) if len(found) > 1 else found[0]
+        return self._streams.gather(found) if len(found) > 1 else found[0]
 
-    # -- reading the rest, and writing -----------------------------------------------------------------------
+    def columns(self, count: int) -> int:
+        """How many columns there are for so many texts."""
+        return min(self._columns, count)
 
-    def _in_columns(self, texts: Sequence[Text], states: Any) -> Iterator[Text]:
-        """Writes texts from their states."""
-        begun = min(self._columns, len(texts))
-        columns, streams = list(texts[:begun]), self._stream(begun)
-        streams.restore(states, places=np.arange(begun))
-        while columns:
-            logits = streams.step(np.array([_following(text) for text in columns]))  # (vocabulary, columns)
-            writing = [at for at, text in enumerate(columns) if not text.unread and not text.reason]
-            if not writing:
-                continue
-            self._choose(
-                logits if len(writing) == len(columns) else logits[:, writing],
-                [columns[at] for at in writing],
-            )
-            ended = [at for at in writing if columns[at].reason]
-            yield from [columns[at] for at in ended]
-            free = ended[: len(texts) - begun]
-            if free:
-                streams.restore(states, free, np.arange(begun, begun + len(free)))
-                for at in free:
-                    columns[at] = texts[begun]
-                    begun += 1
-            if len(free) < len(ended):
-                used = [at for at, text in enumerate(columns) if not text.reason]
-                if len(used) <= CROWDED * len(columns):
-                    columns = [columns[at] for at in used]
-                    streams = self._moved(streams, used) if used else streams
-
-    def _moved(self, streams: Any, used: list[int]) -> Any:
-        """Streams for the used columns alone, in their states."""
-        saved = streams.save(used)
-        streams = self._stream(len(used))
-        streams.restore(saved)
-        return streams
-
-    def _choose(self, logits: Floats, texts: list[Text]) -> None:
+    def choose(self, logits: Floats, texts: list[Text]) -> list[int]:
         """Chooses the next id of each text from logits (vocabulary, texts), and ends texts that end."""
         rows = logits.T  # (texts, vocabulary)
         filtered = self._sampler.filtered(rows)
         if self._session.config.temperature == 0:
-            ids = filtered.argmax(axis=-1).tolist()
+            ids: list[int] = filtered.argmax(axis=-1).tolist()
         else:
             ids = draw_many(filtered, np.array([text.uniform() for text in texts])).tolist()
         if self._scored:
@@ -191,39 +177,68 @@ class Lockstep:
                 text.reason = "stop"
             elif len(text.ids) >= limit:
                 text.reason = "length"
+        return ids
+
+
+class _Columns:
+    """Texts that are written together, each in a column.
+
+    Attributes:
+        used: (columns,) whether the text in a column has not ended.
+        at, ends: (columns,) the place of the next symbol of its prompt, and the place after the last one.
+        last: (columns,) the last id that was written.
+    """
+
+    def __init__(self, lockstep: Lockstep, texts: Sequence[Text], prompts: Prompts, states: Any) -> None:
+        self._lockstep, self._texts, self._prompts, self._states = lockstep, texts, prompts, states
+        self._begun = count = lockstep.columns(len(texts))
+        self._inside = list(texts[:count])  # the text in each column
+        self.at, self.ends = prompts.at[:count].copy(), prompts.ends[:count].copy()
+        self.last, self.used = np.zeros(count, np.int64), np.ones(count, bool)
+        self._streams = lockstep.stream(count)
+        self._streams.restore(states, places=np.arange(count))
+
+    def write(self) -> Iterator[Text]:
+        """The texts, as they end."""
+        while self.used.any():
+            places = np.minimum(self.at, len(self._prompts.ids) - 1)
+            inputs = np.where(self.at < self.ends, self._prompts.ids[places], self.last)  # (columns,)
+            logits = self._streams.step(inputs)  # (vocabulary, columns)
+            self.at += 1
+            writing = np.flatnonzero(self.used & (self.at >= self.ends))
+            if len(writing) == 0:
+                continue
+            columns = writing.tolist()
+            texts = [self._inside[column] for column in columns]
+            chosen = logits if len(columns) == len(self.used) else logits[:, writing]
+            self.last[writing] = self._lockstep.choose(chosen, texts)
+            ended = [column for column, text in zip(columns, texts, strict=True) if text.reason]
+            if ended:
+                yield from [self._inside[column] for column in ended]
+                self._begin(ended)
+
+    def _begin(self, free: list[int]) -> None:
+        """Begins the next texts in free columns; when there are none left, the used columns move together."""
+        first, total = self._begun, len(self._texts)
+        taken, left = free[: total - first], free[total - first :]
+        if taken:
+            following = slice(first, first + len(taken))
+            self._streams.restore(self._states, taken, np.arange(first, following.stop))
+            self.at[taken], self.ends[taken] = self._prompts.at[following], self._prompts.ends[following]
+            for column, text in zip(taken, self._texts[following], strict=True):
+                self._inside[column] = text
+            self._begun = following.stop
+        self.used[left] = False
+        kept = np.flatnonzero(self.used)
+        if left and 0 < len(kept) <= CROWDED * len(self.used):
+            saved = self._streams.save(kept)
+            self._streams = self._lockstep.stream(len(kept))
+            self._streams.restore(saved)
+            self._inside = [self._inside[column] for column in kept.tolist()]
+            self.at, self.ends, self.last = self.at[kept], self.ends[kept], self.last[kept]
+            self.used = self.used[kept]
 
 
 def longest_stop(ids: list[int], stops: Sequence[list[int]]) -> int:
     """The length of the longest stop that ids end with; 0 for none."""
     return max((len(stop) for stop in stops if ids[-len(stop) :] == stop), default=0)
-
-
-def _split(texts: Sequence[Text], group: list[int]) -> tuple[list[int], dict[int, list[int]]]:
-    """Of texts that were read alike: those that go on alone, and by the next id those that go on together.
-
-    The next id of those that go on together counts as read.
-    """
-    by_id: dict[int, list[int]] = {}
-    alone: list[int] = []
-    for number in group:
-        unread = texts[number].unread
-        if len(unread) > 1:
-            by_id.setdefault(unread[-1], []).append(number)
-        else:
-            alone.append(number)
-    shared = {}
-    for id, members in by_id.items():
-        if len(members) == 1:
-            alone += members
-            continue
-        shared[id] = members
-        for number in members:
-            texts[number].unread.pop()
-    return alone, shared
-
-
-def _following(text: Text) -> int:
-    """The id that a text's column reads next; anything where it has ended."""
-    if text.unread:
-        return text.unread.pop()
-    return text.ids[-1] if text.ids else 0

@@ -24,8 +24,7 @@ SESSION = SamplingSession(
 
 def asked(prompts: list[str]) -> list[Text]:
     """A text for each prompt, with its index as seed."""
-    start, encode = SESSION.tokenizer.start, SESSION.tokenizer.encode
-    return [Text(at, at, [*encode(prompt).tolist()[::-1], start]) for at, prompt in enumerate(prompts)]
+    return [Text(at, at, SESSION.tokenizer.encode(prompt)) for at, prompt in enumerate(prompts)]
 
 
 def alone(prompt: str, seed: int) -> list[int]:
