@@ -88,7 +88,12 @@ class EachLine:
         return Lockstep(self._session, self._limit, scored=self._scored)
 
     def texts(self, blocks: Iterable[Sequence[str]]) -> Iterator[LineText]:
-        """The texts of all lines, in order.
+        """The texts of all lines, in order, as ``bursts``."""
+        for burst in self.bursts(blocks):
+            yield from burst
+
+    def bursts(self, blocks: Iterable[Sequence[str]]) -> Iterator[list[LineText]]:
+        """The texts of all lines, in order, those together that are ready at the same time.
 
         Raises:
             CorpusError: a line has a character that the model cannot read, or a source has a tab; names the
@@ -124,17 +129,20 @@ class EachLine:
         self.unknown += prompt.unknown
         return prompt
 
-    def _block(self, lines: list[Asked]) -> Iterator[LineText]:
+    def _block(self, lines: list[Asked]) -> Iterator[list[LineText]]:
         """The texts of a block of lines, each as soon as those before it are out."""
         done: dict[int, LineText] = {}
         following = lines[0].number if lines else 0
-        for line, text in self._written(lines):
-            done[line.number] = text
+        for texts in self._written(lines):
+            done.update((line.number, text) for line, text in texts)
+            burst = []
             while following in done:
-                yield done.pop(following)
+                burst.append(done.pop(following))
                 following += 1
+            if burst:
+                yield burst
 
-    def _written(self, lines: Iterable[Asked]) -> Iterator[tuple[Asked, LineText]]:
+    def _written(self, lines: Iterable[Asked]) -> Iterator[list[tuple[Asked, LineText]]]:
         """The texts with their lines, as they end."""
         asked: list[tuple[Asked, Prompt]] = []
         for line in lines:
@@ -142,13 +150,13 @@ class EachLine:
                 asked.append((line, line.prompt))
             else:
                 reason = "empty" if line.prompt is None else "length"
-                yield line, self._text(line, [], reason, 0.0)
+                yield [(line, self._text(line, [], reason, 0.0))]
         if self._session.config.beam is not None:
-            yield from self._searched(asked)
+            yield from ([found] for found in self._searched(asked))
         elif fits_lockstep(self._session.config):
             yield from self._in_lockstep(asked)
         else:
-            yield from self._one_by_one(asked)
+            yield from ([found] for found in self._one_by_one(asked))
 
     def _text(
         self, line: Asked, ids: list[int], reason: str, logprob: float, best: Sequence[Hypothesis] = ()
@@ -157,12 +165,15 @@ class EachLine:
         text = self._session.tokenizer.decode(ids)
         return LineText(line.line, text, reason, line.seed, ids, known, list(best))
 
-    def _in_lockstep(self, asked: list[tuple[Asked, Prompt]]) -> Iterator[tuple[Asked, LineText]]:
+    def _in_lockstep(self, asked: list[tuple[Asked, Prompt]]) -> Iterator[list[tuple[Asked, LineText]]]:
         """All texts by columns of one lockstep."""
+        lines = [line for line, _ in asked]
         texts = [Text(at, line.seed, prompt.ids) for at, (line, prompt) in enumerate(asked)]
-        for text in self._lockstep.write(texts):
-            line, _ = asked[text.index]
-            yield line, self._text(line, text.ids, text.reason, text.logprob)
+        for ended in self._lockstep.write(texts):
+            yield [
+                (lines[text.index], self._text(lines[text.index], text.ids, text.reason, text.logprob))
+                for text in ended
+            ]
 
     def _one_by_one(self, asked: list[tuple[Asked, Prompt]]) -> Iterator[tuple[Asked, LineText]]:
         """Each text in a stream of its own, with the line's end as one more stop."""

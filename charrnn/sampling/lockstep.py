@@ -95,8 +95,8 @@ class Lockstep:
         self._columns: int = min(MOST_COLUMNS, max(LEAST_COLUMNS, CACHED // size))
         self._prompts = min(MOST_PROMPTS, max(self._columns, STATES // size))
 
-    def write(self, texts: Sequence[Text]) -> Iterator[Text]:
-        """The texts, each as soon as it has ended."""
+    def write(self, texts: Sequence[Text]) -> Iterator[list[Text]]:
+        """The texts as soon as they have ended; those together that end at the same step."""
         for begin in range(0, len(texts), self._prompts):
             together = texts[begin : begin + self._prompts]
             prompts = Prompts(together, self._session.tokenizer.start)
@@ -198,8 +198,8 @@ class _Columns:
         self._streams = lockstep.stream(count)
         self._streams.restore(states, places=np.arange(count))
 
-    def write(self) -> Iterator[Text]:
-        """The texts, as they end."""
+    def write(self) -> Iterator[list[Text]]:
+        """The texts as they end."""
         while self.used.any():
             places = np.minimum(self.at, len(self._prompts.ids) - 1)
             inputs = np.where(self.at < self.ends, self._prompts.ids[places], self.last)  # (columns,)
@@ -214,7 +214,7 @@ class _Columns:
             self.last[writing] = self._lockstep.choose(chosen, texts)
             ended = [column for column, text in zip(columns, texts, strict=True) if text.reason]
             if ended:
-                yield from [self._inside[column] for column in ended]
+                yield [self._inside[column] for column in ended]
                 self._begin(ended)
 
     def _begin(self, free: list[int]) -> None:

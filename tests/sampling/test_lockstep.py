@@ -39,7 +39,8 @@ def test_each_text_is_the_one_written_alone(prompts: list[str], columns: int, to
     with mock.patch.multiple(
         lockstep, MOST_COLUMNS=columns, LEAST_COLUMNS=1, MOST_PROMPTS=max(columns, together)
     ):
-        found = list(Lockstep(SESSION, 9, scored=False).write(asked(prompts)))
+        bursts = Lockstep(SESSION, 9, scored=False).write(asked(prompts))
+        found = [text for burst in bursts for text in burst]
     assert sorted(text.index for text in found) == list(range(len(prompts)))
     for text in found:
         assert text.ids == alone(prompts[text.index], text.index)
@@ -59,7 +60,8 @@ def widths(texts: list[Text], limit: int) -> list[int]:
         return Counting(engine, count)
 
     with mock.patch.object(type(SESSION.engine), "stream", stream):
-        assert len(list(Lockstep(SESSION, limit, scored=False).write(texts))) == len(texts)
+        bursts = Lockstep(SESSION, limit, scored=False).write(texts)
+        assert sum(len(burst) for burst in bursts) == len(texts)
     return found
 
 
