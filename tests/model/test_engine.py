@@ -241,7 +241,7 @@ def test_the_bound_is_reached() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_streams_can_be_exchanged(cell: Cell) -> None:
-    """``select`` gives a stream the whole state of another one, ``restore_one`` that of a single one."""
+    """``select`` gives a stream the whole state of another one, ``restore`` that of a single one."""
     engine = Engine(random_model(cell))
     texts = np.array([[1, 2, 3, 4], [9, 8, 7, 6], [5, 5, 0, 5]])
     batch, singles = engine.stream(3), [engine.stream() for _ in texts]
@@ -251,7 +251,7 @@ def test_streams_can_be_exchanged(cell: Cell) -> None:
         single.read(ids)
     saved = [single.save() for single in singles]
     batch.select(np.array([2, 0, 0]))
-    batch.restore_one(1, saved[1])
+    batch.restore(saved[1], [1])
     for single, state in zip(singles, (saved[2], saved[1], saved[0]), strict=True):
         single.restore(state)
     for id in (3, 1, 2):
