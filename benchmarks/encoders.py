@@ -204,11 +204,13 @@ def costs(trainings: dict[str, Training]) -> dict[str, float]:
     return {name: statistics.median(times[2:]) for name, times in found.items()}
 
 
-def rows(path: Path, model: ModelConfig, config: TrainingConfig, steps: int) -> Iterator[list[str]]:
+def rows(
+    path: Path, model: ModelConfig, config: TrainingConfig, steps: int, ways: list[str]
+) -> Iterator[list[str]]:
     """The outcome of every contestant on a file of pairs."""
     corpus = read_corpus([str(path)], CorpusConfig(pairs=True))
-    cost = costs({name: Training(name, corpus, model, config) for name in CONTESTANTS})
-    for name in CONTESTANTS:
+    cost = costs({name: Training(name, corpus, model, config) for name in {"shared", *ways}})
+    for name in ways:
         training, fitting = Training(name, corpus, model, config), round(steps * cost["shared"] / cost[name])
         training.train(fitting)
         loss, exact = training.score()
@@ -222,8 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("pairs", nargs="+", type=Path)
+    parser.add_argument("pairs", nargs="+", type=Path, metavar="PAIRS.tsv")
     parser.add_argument("--steps", type=int, default=3000, help="of the shared network")
+    parser.add_argument("--ways", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     parser.add_argument("--hidden-size", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=1)
@@ -237,7 +240,7 @@ def main() -> None:
     header = ["pairs", "source read by", "parameters", "cost of a step", "steps", "nats/char", "exact"]
     found = []
     for path in options.pairs:
-        for row in rows(path, model, config, options.steps):
+        for row in rows(path, model, config, options.steps, options.ways):
             sys.stderr.write(" ".join(row) + "\n")
             found.append(row)
     print(table(header, found))
