@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -103,9 +104,10 @@ class EachLine:
         for block in blocks:
             asked: list[Asked] = []
             failure: CorpusError | None = None
-            for line in block:
+            together = self._prompts(block)
+            for at, line in enumerate(block):
                 try:
-                    prompt = self._prompt(line, number + 1)
+                    prompt = together[at] if together else self._prompt(line, number + 1)
                 except CorpusError as error:
                     failure = error
                     break
@@ -114,6 +116,18 @@ class EachLine:
             yield from self._block(asked)
             if failure is not None:
                 raise failure
+
+    def _prompts(self, lines: Sequence[str]) -> list[Prompt]:
+        """All lines as prompts, looked up at once; none where that is not possible, or one of them is odd."""
+        tokenizer, tab = self._session.tokenizer, self._tab or ""
+        if len(lines) == 1 or tokenizer.kind == "byte" or (tab and not all(lines)):
+            return []
+        text = tab.join(lines) + tab
+        ids = tokenizer.lookup(text)
+        if (ids == tokenizer.size).any() or (tab and text.count(tab) > len(lines)):
+            return []
+        ends = itertools.accumulate(len(line) + len(tab) for line in lines)
+        return [Prompt(ids[begin:end]) for begin, end in itertools.pairwise([0, *ends])]
 
     def _prompt(self, line: str, number: int) -> Prompt | None:
         """A line as a prompt; None for an empty source."""

@@ -91,7 +91,7 @@ class Lockstep:
         self._streams = session.engine.stream(1)
         self._width = 1
         self._fresh = self._streams.save()
-        size = int(sum(part.nbytes for part in self._fresh))
+        size = _size(self._fresh)
         self._columns: int = min(MOST_COLUMNS, max(LEAST_COLUMNS, CACHED // size))
         self._prompts = min(MOST_PROMPTS, max(self._columns, STATES // size))
 
@@ -237,6 +237,13 @@ class _Columns:
             self._inside = [self._inside[column] for column in kept.tolist()]
             self.at, self.ends, self.last = self.at[kept], self.ends[kept], self.last[kept]
             self.used = self.used[kept]
+
+
+def _size(saved: Any) -> int:
+    """The bytes of a saved state: of arrays, in lists or tuples as the engine has them; at least 1."""
+    if isinstance(saved, (list, tuple)):
+        return max(1, sum(_size(part) for part in saved))
+    return int(getattr(saved, "nbytes", 1))
 
 
 def longest_stop(ids: list[int], stops: Sequence[list[int]]) -> int:

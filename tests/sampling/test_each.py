@@ -159,6 +159,23 @@ def test_a_source_is_read_with_its_tab() -> None:
         texts(["ab", "a\tb"], PAIRS)
 
 
+@given(st.lists(st.text("abé\t", max_size=4), max_size=5), st.booleans(), st.booleans())
+def test_a_block_is_read_as_its_lines_are(lines: list[str], pairs: bool, unknown: bool) -> None:
+    """Lines that come together have the texts, unknown characters and errors of lines that come alone."""
+    model = random_model(vocabulary="\t\nab", unknown=unknown)
+    model = dataclasses.replace(model, corpus={"pairs": pairs})
+    session = SamplingSession(model, SamplingConfig(seed=1, temperature=1.0, length=5))
+    outcomes = []
+    for blocks in ([lines], [[line] for line in lines]):
+        writer, found = EachLine(session), []
+        try:
+            found += writer.texts(blocks)
+        except CorpusError as error:
+            found.append(str(error))
+        outcomes.append((found, writer.unknown if len(found) == len(lines) else None))
+    assert outcomes[0] == outcomes[1]
+
+
 def test_a_tab_is_never_part_of_an_answer() -> None:
     """The separator is not written by a model of pairs."""
     assert not any("\t" in one.text for one in texts(["a", "b", "abc"] * 20, PAIRS, length=50))
