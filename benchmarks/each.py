@@ -4,8 +4,8 @@
 
 All three in turns, as seconds of processor time a source, so that who else uses the machine matters little:
 
-- the whole process of ``--each``, its start included, which reads all sources from a file; and the start alone,
-  the same with an empty file;
+- the whole process of ``--each``, which reads all sources from a file, and its start alone, the same with an
+  empty file;
 - one stream, which answers a tenth of the sources one after the other, without the start of a process, and is
   compared with ``--each`` without its start;
 - a process for each of a few sources: ``charrnn sample --prompt SOURCE``.
