@@ -114,6 +114,8 @@ class SamplingSession:
         """
         found = lookup(self.tokenizer, text, "prompt")
         missing = found == self.tokenizer.size
+        if not missing.any():
+            return Prompt(found)
         try:
             ids = found[~missing] if skip_unknown else self.tokenizer.encode(text)
         except UnknownCharacterError as error:
