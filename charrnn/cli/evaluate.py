@@ -198,7 +198,7 @@ class Job:
         if options["baselines"]:
             from charrnn.evaluation.baselines import Baselines
 
-            self.baselines = Baselines(text)
+            self.baselines = Baselines(text, items=bool(model.corpus.get("lines")))
         if options["dynamic"]:
             from charrnn.evaluation.dynamic import DynamicEvaluator
             from charrnn.model.device import prepare_torch

@@ -77,6 +77,8 @@ def _cells(summary: Summary, now: float) -> tuple[str, ...]:
     shape = UNKNOWN
     if summary.cell and summary.layers and summary.units:
         shape = f"{summary.cell} {summary.layers}x{summary.units}"
+    if summary.cell == "ngram" and summary.order:
+        shape = f"{summary.order}-gram"
     bits = summary.bits_per_character
     return (
         name,

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
-from charrnn.config import ModelConfig
-from charrnn.errors import ModelFileError
+from charrnn.config import ModelConfig, NGramConfig
+from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import write_atomically
+from charrnn.model.grams import pack, unpack
+from charrnn.model.ngram import KneserNey
 from charrnn.model.schema import (
     OPTIONAL,
     Layout,
@@ -32,6 +34,7 @@ from charrnn.model.schema import (
     check_tensors,
     check_weights,
     expected_shapes,
+    is_ngram,
 )
 from charrnn.settings import from_mapping
 from charrnn.text.tokenizer import Tokenizer, tokenizer_from
@@ -39,33 +42,49 @@ from charrnn.text.tokenizer import Tokenizer, tokenizer_from
 FORMAT = 2
 READABLE = (1, 2)  # format 1 has no checksum, and its output layer reads the top layer
 LONGEST_HEADER = 24 << 20  # bytes; the description of a vocabulary of all of Unicode takes 16 million
+NETWORKS = "lstm, gru, rnn or relu"
 MOST_VALUES = 300_000  # of JSON in a header; each of them takes many times its length in memory
 Tensors = dict[str, NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFile:
-    """The contents of a model file.
+    """The contents of a model file: a network, or an n-gram.
 
     Attributes:
-        weights: float32 arrays by name; names and shapes as in ``expected_shapes``.
-        config: the network's shape.
+        weights: float32 arrays by name; names and shapes as in ``expected_shapes``. Of an n-gram none.
+        architecture: the network's shape, or the n-gram's.
         tokenizer: with the vocabulary.
         corpus: what it was trained on (name, paths, sizes, sha256), or empty.
         training: the settings it was trained with, or empty.
         quality: the losses it reached, or empty.
+        grams: the n-gram, if it is one.
     """
 
     weights: Tensors
-    config: ModelConfig
+    architecture: ModelConfig | NGramConfig
     tokenizer: Tokenizer
     corpus: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     quality: dict[str, Any] = dataclasses.field(default_factory=dict)
+    grams: KneserNey | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """The network's shape.
+
+        Raises:
+            ConfigError: there is no network, which only a few commands need.
+        """
+        if not isinstance(self.architecture, ModelConfig):
+            raise ConfigError(
+                f"an n-gram has no network, which this needs; name a model of --cell {NETWORKS} with --model"
+            )
+        return self.architecture
 
 
 def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
-    """Writes a model file atomically, with float32 weights, or with float16 ones.
+    """Writes a model file atomically, with float32 weights, or with float16 ones; an n-gram's are integers.
 
     Raises:
         OSError: the disk is full, or the file cannot be written; an existing file is unchanged.
@@ -73,11 +92,13 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     """
     dtype = np.float16 if half else np.float32
     with np.errstate(over="ignore"):  # the check that follows reports what became infinite
-        weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+        weights: Tensors = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+    if model.grams is not None:
+        weights = pack(model.grams)
     metadata = {
         "format": FORMAT,
         "kind": "model",
-        "architecture": dataclasses.asdict(model.config),
+        "architecture": dataclasses.asdict(model.architecture),
         "tokenizer": model.tokenizer.describe(),
         "corpus": model.corpus,
         "training": model.training,
@@ -85,8 +106,9 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     }
     with _named(path):
         check_description(metadata, "model")
-        layout = {name: ("F16" if half else "F32", weight.shape) for name, weight in weights.items()}
-        check_weights(layout, expected_shapes(model.config, model.tokenizer.size))
+        if isinstance(model.architecture, ModelConfig):
+            layout = {name: ("F16" if half else "F32", weight.shape) for name, weight in weights.items()}
+            check_weights(layout, expected_shapes(model.config, model.tokenizer.size))
         _check_finite(weights)
     _write(path, weights, metadata)
 
@@ -100,11 +122,14 @@ def load_model(path: Path) -> ModelFile:
     tensors, metadata = _read(path, "model")
     with _named(path):
         _check_finite(tensors)
-        config: ModelConfig = from_mapping(ModelConfig, metadata["architecture"])
+        counted = is_ngram(metadata)
+        config: Any = from_mapping(NGramConfig if counted else ModelConfig, metadata["architecture"])
         tokenizer = tokenizer_from(metadata["tokenizer"])
+        grams = unpack(tensors, tokenizer.size) if counted else None
     # float32 is not copied, which would double the memory of a large model.
     weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
-    return ModelFile(weights, config, tokenizer, **{key: metadata.get(key) or {} for key in OPTIONAL})
+    about = {key: metadata.get(key) or {} for key in OPTIONAL}
+    return ModelFile({} if counted else weights, config, tokenizer, **about, grams=grams)
 
 
 @contextlib.contextmanager

@@ -109,6 +109,7 @@ STRANGE = (
     "/proc/self/mem", "\udcff", "binary", "-x", "/dev/null",
 )  # fmt: skip
 SIZES = ("--hidden-size", "--num-layers", "--embedding-size")
+NETWORK = (*SIZES, "--steps", "--threads", "--batch-size", "--seq-length", "--seed")
 
 TRAIN: dict[str, Values | Flag] = {
     "corpus": Values(
@@ -153,7 +154,8 @@ TRAIN: dict[str, Values | Flag] = {
     ),
     "--steps": whole(1, huge=False),
     "--size": choice("auto", some=("small", "medium", "large"), drop=SIZES),
-    "--cell": choice("lstm", "gru", "rnn", "relu"),
+    "--cell": choice("lstm", "gru", "rnn", "relu", some=("ngram",)),
+    "--order": whole(1, 8, huge=False, beside=("--cell", "ngram"), drop=NETWORK),
     "--num-layers": whole(1, 64),
     "--hidden-size": whole(1, 65536),
     "--embedding-size": whole(1, 65536),
