@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.evaluation.measure import Floats, Piece, Score
 from charrnn.model.engine import Engine, log_softmax
 from charrnn.model.file import ModelFile
+from charrnn.model.mixture import TINY, Doubles, match
 from charrnn.model.ngram import KneserNey, blocks
 from charrnn.text.items import begins_of, shift_right
 from charrnn.text.scored import ScoredText, text_of, unknown_nats
@@ -43,6 +45,7 @@ class Evaluator:
         self._on_piece = on_piece
         self._spent = 0.0  # seconds of scoring in NumPy
         self._engine: Engine | None = None
+        self._parts: list[Evaluator] = []  # of a mixture
         self._torch: tuple[Any, Any] | None = None  # network and machine, once used
 
     def score(self, text: ScoredText) -> Score:
@@ -86,7 +89,10 @@ class Evaluator:
             start: the id that is read before the first one.
             ends: (sections,) the positions after which the state is reset; None if it is carried.
         """
-        if self.model.grams is not None:
+        if self.model.parts:
+            mixed = np.asarray(self.model.mix) @ np.stack(list(self.part_probabilities(ids, start, ends)))
+            yield 0, np.log(np.maximum(mixed, TINY))
+        elif self.model.grams is not None:
             self.used = "numpy fp64 x1"
             yield from count_pieces(self.model.grams, ids, start, ends, keep_input=self._windows)
         elif self._uses_numpy(len(ids)):
@@ -95,6 +101,32 @@ class Evaluator:
             self._spent += time.perf_counter() - began
         else:
             yield from self._by_torch(ids, start, ends)
+
+    def part_probabilities(self, ids: Ids, start: int, ends: Places | None) -> Iterator[Doubles]:
+        """Of each part of a mixture, the probability (time,) of each of the ids.
+
+        Args:
+            ids: (time,) of the mixture's vocabulary.
+            start: the id that is read before the first one.
+            ends: (sections,) the positions after which the state is reset; None if it is carried.
+        """
+        used = []
+        for number, part in enumerate(self.model.parts):
+            if number == len(self._parts):
+                self._parts.append(Evaluator(part, self.config))
+            evaluator, matched = self._parts[number], match(self.model.tokenizer, part.tokenizer)
+            reads = matched.reads[ids]  # (time,)
+            known = reads >= 0
+            places = None if ends is None else _kept_ends(ends, known)
+            read = reads[known].astype(part.tokenizer.id_dtype)
+            logs = np.zeros(len(read))
+            for place, found in evaluator.read(read, int(matched.reads[start]), places):
+                logs[place : place + len(found)] = found
+            probabilities = np.zeros(len(ids))
+            probabilities[known] = np.exp(logs)
+            used.append(evaluator.used)
+            yield probabilities * matched.factor[ids]
+        self.used = " + ".join(used)
 
     @property
     def _windows(self) -> bool:
@@ -158,6 +190,13 @@ def section_ends(model: ModelFile, config: EvaluationConfig, text: ScoredText) -
         every = np.arange(config.window, text.characters, config.window, dtype=np.int64)
         return text.place(np.append(every, text.characters))
     return text.place(text.line_ends) if resets(model, config) else None
+
+
+def _kept_ends(ends: Places, kept: NDArray[np.bool_]) -> Places:
+    """The ends of sections (sections,) in the ids that are kept (time,), without sections that are empty."""
+    counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
+    found: Places = np.unique(counts[ends])
+    return found[found > 0]
 
 
 def count_pieces(

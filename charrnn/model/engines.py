@@ -1,4 +1,4 @@
-"""What steps a model, whatever it is: the engine of a network, or of an n-gram."""
+"""What steps a model, whatever it is: the engine of a network, of an n-gram, or of several as one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from charrnn.config import Device
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
+from charrnn.model.mixture import MixtureEngine, match
 from charrnn.model.ngram_engine import NGramEngine
 
 
@@ -16,6 +17,10 @@ def make_engine(model: ModelFile, device: Device = "cpu") -> Any:
     An n-gram is stepped by the processor; a network likewise on ``cpu``, and on other devices by the torch
     engine, which imports torch.
     """
+    if model.parts:
+        engines = [make_engine(part, device) for part in model.parts]
+        matches = [match(model.tokenizer, part.tokenizer) for part in model.parts]
+        return MixtureEngine(engines, matches, model.mix)
     if model.grams is not None:
         return NGramEngine(model.grams)
     if device == "cpu":

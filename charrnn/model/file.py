@@ -49,25 +49,29 @@ Tensors = dict[str, NDArray[Any]]
 
 @dataclasses.dataclass(frozen=True)
 class ModelFile:
-    """The contents of a model file: a network, or an n-gram.
+    """The contents of a model file, a network or an n-gram; or several of them as one.
 
     Attributes:
         weights: float32 arrays by name; names and shapes as in ``expected_shapes``. Of an n-gram none.
-        architecture: the network's shape, or the n-gram's.
+        architecture: the network's shape, or the n-gram's; None of a mixture.
         tokenizer: with the vocabulary.
         corpus: what it was trained on (name, paths, sizes, sha256), or empty.
         training: the settings it was trained with, or empty.
         quality: the losses it reached, or empty.
         grams: the n-gram, if it is one.
+        parts: the models whose probabilities are mixed, if it is a mixture (see ``mixture``).
+        mix: their weights, whose sum is 1.
     """
 
     weights: Tensors
-    architecture: ModelConfig | NGramConfig
+    architecture: ModelConfig | NGramConfig | None
     tokenizer: Tokenizer
     corpus: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     quality: dict[str, Any] = dataclasses.field(default_factory=dict)
     grams: KneserNey | None = None
+    parts: tuple[ModelFile, ...] = ()
+    mix: tuple[float, ...] = ()
 
     @property
     def config(self) -> ModelConfig:
@@ -77,9 +81,8 @@ class ModelFile:
             ConfigError: there is no network, which only a few commands need.
         """
         if not isinstance(self.architecture, ModelConfig):
-            raise ConfigError(
-                f"an n-gram has no network, which this needs; name a model of --cell {NETWORKS} with --model"
-            )
+            what = "several models are not one network" if self.parts else "an n-gram has no network"
+            raise ConfigError(f"{what}, which this needs; name one model of --cell {NETWORKS} with --model")
         return self.architecture
 
 
@@ -98,7 +101,7 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     metadata = {
         "format": FORMAT,
         "kind": "model",
-        "architecture": dataclasses.asdict(model.architecture),
+        "architecture": dataclasses.asdict(model.architecture or model.config),
         "tokenizer": model.tokenizer.describe(),
         "corpus": model.corpus,
         "training": model.training,
@@ -128,7 +131,7 @@ def load_model(path: Path) -> ModelFile:
         grams = unpack(tensors, tokenizer.size) if counted else None
     # float32 is not copied, which would double the memory of a large model.
     weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
-    about = {key: metadata.get(key) or {} for key in OPTIONAL}
+    about: dict[str, Any] = {key: metadata.get(key) or {} for key in OPTIONAL}
     return ModelFile({} if counted else weights, config, tokenizer, **about, grams=grams)
 
 

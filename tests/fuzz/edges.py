@@ -218,6 +218,12 @@ SAMPLE: dict[str, Values | Flag] = {
         wrong=(*(name for name in STRANGE if name), "t.txt", "folder", "zeros", "cut.gz", "/dev/zero", "-"),
         any=("",),
     ),
+    "--mix": Values(
+        ok=("1,1", "0.7,0.3", "1e308,1e-308", " 1 , 2 "),
+        refused=("", "1", "1,2,3", "0,1", "-1,1", "nan,1", "inf,1", "x", ",", "1;1"),
+        any=("1e-320,1", "9" * 400 + ",1"),
+        beside=("-m", "m.safetensors"),
+    ),
     "--prompt": Values(
         ok=("", "the", "-", "x" * 2000), any=("\N{SNOWMAN}", "\x1b[31m", "\udcff", "--", "-x")
     ),
@@ -290,6 +296,7 @@ EVALUATE: dict[str, Values | Flag] = {
         wrong=(*STRANGE, "m.safetensors", "zeros", "cut.gz", "/dev/zero"),
     ),
     "--model": SAMPLE["--model"],
+    "--mix": SAMPLE["--mix"],
     "--json": Flag(),
     "--per-line": Flag(),
     "--heatmap": Flag(),
