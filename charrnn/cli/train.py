@@ -95,6 +95,7 @@ def train(
     if "order" in asked:
         raise click.UsageError("--order is for --cell ngram; leave it out")
     from charrnn.cli.output import note, note_lines, one_line
+    from charrnn.cli.rival import rival_lines
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
     from charrnn.runs import find_model
     from charrnn.training.setup import Request, open_training
@@ -128,6 +129,8 @@ def train(
     note(time_line(trainer), quiet=quiet)
     for line in result_lines(trainer):
         click.echo(one_line(line))
+    for line in rival_lines(trainer, corpus):
+        click.echo(line)
     return 0
 
 

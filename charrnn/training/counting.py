@@ -104,15 +104,21 @@ def count_run(
         lock.release()
 
 
-def count(corpus: Corpus, config: NGramConfig) -> Counted:
-    """The n-gram of a corpus's training split, of the order that predicts its validation split best."""
+def count(corpus: Corpus, config: NGramConfig, most: int = MOST_VALIDATED) -> Counted:
+    """The n-gram of a corpus's training split, of the order that predicts its validation split best.
+
+    Args:
+        corpus: what is counted.
+        config: with an order, if it is not to be chosen.
+        most: symbols that are scored at most.
+    """
     began = time.monotonic()
     grams, symbols = count_grams(corpus, config.order or MAX_ORDER)
-    orders, validated = validate(grams, corpus)
+    orders, validated = validate(grams, corpus, most)
     best = config.order or (int(orders.argmin()) + 1 if validated else DEFAULT_ORDER)
     order = best = min(best, grams.longest)
-    most = max(LEAST_BYTES, BYTES_PER_SYMBOL * symbols)
-    while config.order is None and order > 1 and _size(grams, order) > most:
+    room = max(LEAST_BYTES, BYTES_PER_SYMBOL * symbols)
+    while config.order is None and order > 1 and _size(grams, order) > room:
         order -= 1
     model = grams.of_order(order)
     quality: dict[str, Any] = {}
@@ -144,18 +150,18 @@ def is_itemized(corpus: Corpus) -> bool:
     return corpus.config.lines or corpus.config.pairs
 
 
-def validate(grams: NGrams, corpus: Corpus) -> tuple[NDArray[np.float64], int]:
+def validate(grams: NGrams, corpus: Corpus, most: int) -> tuple[NDArray[np.float64], int]:
     """The validation loss of each order (orders,) in nats a symbol, and of how many symbols it is the mean.
 
-    What is scored is what a training of a network scores: see ``validation``. With nothing to score, no
-    orders and 0.
+    What is scored, ``most`` symbols or little more, is what a training of a network scores: see
+    ``validation``. With nothing to score, no orders and 0.
     """
     if corpus.val is not None:
-        text = corpus.val.beginning(MOST_VALIDATED)
+        text = corpus.val.beginning(most)
         ids, count, nats = text.ids, text.characters, float(unknown_nats(text.unknown, text.tokenizer).sum())
         begins = begins_of(text.place(text.line_ends), len(ids)) if is_itemized(corpus) else None
     else:
-        ids, nats = validated_ids(corpus), 0.0
+        ids, nats = validated_ids(corpus, most), 0.0
         count = len(ids)
         begins = None
         if is_itemized(corpus):
@@ -172,12 +178,12 @@ def validate(grams: NGrams, corpus: Corpus) -> tuple[NDArray[np.float64], int]:
     return sums / count, count
 
 
-def validated_ids(corpus: Corpus) -> Ids:
+def validated_ids(corpus: Corpus, most: int) -> Ids:
     """The part of the validation split that is scored: whole items, where each is a sequence."""
     start = corpus.tokenizer.start
     if corpus.config.lines:
-        return some_items(corpus.validation, start, MOST_VALIDATED)
-    ids = corpus.validation[:MOST_VALIDATED]
+        return some_items(corpus.validation, start, most)
+    ids = corpus.validation[:most]
     return ids[: np.flatnonzero(ids == start)[-1] + 1] if corpus.config.pairs and len(ids) else ids
 
 
