@@ -94,6 +94,7 @@ def train(
         return train_ngram(corpus, output_dir, asked, began)
     if "order" in asked:
         raise click.UsageError("--order is for --cell ngram; leave it out")
+    from charrnn.cli.idle import idle_in_training
     from charrnn.cli.output import note, note_lines, one_line
     from charrnn.cli.rival import rival_lines
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
@@ -116,7 +117,8 @@ def train(
         )
     )
     trainer = prepared.trainer
-    note_lines(describe(prepared), quiet=quiet)
+    for line in (*describe(prepared).split("\n"), *idle_in_training(trainer, given(context))):
+        note(line, quiet=quiet)
     if trainer.finished:
         note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
         return 0

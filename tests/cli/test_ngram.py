@@ -142,6 +142,7 @@ def test_evaluate(run: Run, directory: Path, tmp_path: Path) -> None:
     best = min(row["nats_per_character"] for row in rows if row["model"].endswith("-gram"))
     assert rows[0]["nats_per_character"] == pytest.approx(best, abs=1e-9)
     assert rows[0]["computed"] == "numpy fp64 x1"
+    assert "an n-gram looks counts up" in run("evaluate", "-m", directory, "--streams", 4).err
     reset = json.loads(run("evaluate", "-m", directory, "--reset", 16, "--json").out)["results"][0]
     assert reset["nats_per_character"] > best
     (tmp_path / "t.txt").write_text("The bell.\nThe sea \u2603.\n")
