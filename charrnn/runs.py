@@ -214,7 +214,7 @@ class Summary:
         bits_per_character: on held-out text, of the best model so far.
         state: whether it is being trained, can go on, or is done.
         error: why the rest is not known.
-        order: of an n-gram.
+        order: of an n-gram, or of one beside the network.
     """
 
     name: str
@@ -308,6 +308,8 @@ def _facts(header: dict[str, Any]) -> dict[str, Any]:
         "characters": ("corpus", "characters", int),
         "bits_per_character": ("quality", "bits_per_character", float),
     }
+    if "ngram" in header:
+        places["order"] = ("ngram", "order", int)
     facts = {}
     for fact, (part, key, kind) in places.items():
         described = header.get(part)

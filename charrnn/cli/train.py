@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "weight_decay")
 @config_option(TrainingConfig, "warmup")
 @config_option(TrainingConfig, "patience")
+@config_option(TrainingConfig, "with_ngram")
 @config_option(TrainingConfig, "seed", "-s", "--seed")
 @config_option(CorpusConfig, "val_fraction")
 @config_option(CorpusConfig, "val", metavar="FILE")
@@ -94,6 +95,7 @@ def train(
         return train_ngram(corpus, output_dir, asked, began)
     if "order" in asked:
         raise click.UsageError("--order is for --cell ngram; leave it out")
+    from charrnn.cli.beside import add_ngram
     from charrnn.cli.idle import idle_in_training
     from charrnn.cli.output import note, note_lines, one_line
     from charrnn.cli.rival import rival_lines
@@ -121,6 +123,8 @@ def train(
         note(line, quiet=quiet)
     if trainer.finished:
         note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
+        if trainer.config.with_ngram:
+            add_ngram(trainer)  # which a training may not have come to, if it was killed
         return 0
     listener = watch(trainer, settings["sample_every"], tensorboard=tensorboard, quiet=quiet)
     stopped_by = run(trainer, listener)
@@ -129,9 +133,10 @@ def train(
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
     note(time_line(trainer), quiet=quiet)
+    beside = add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus)
     for line in result_lines(trainer):
         click.echo(one_line(line))
-    for line in rival_lines(trainer, corpus):
+    for line in beside:
         click.echo(line)
     return 0
 

@@ -27,6 +27,7 @@ def describe(path: Path, model: ModelFile) -> dict[str, Any]:
         "path": str(path),
         "bytes": path.stat().st_size,
         **(_network(model) if model.grams is None else _ngram(model.grams)),
+        **_beside(model),
         "vocabulary": {"size": tokenizer.size, **vocabulary},
         "corpus": model.corpus,
         "training": model.training,
@@ -46,6 +47,13 @@ def _network(model: ModelFile) -> dict[str, Any]:
         "dropout": config.dropout,
         "parameters": sum(array.size for array in model.weights.values()),
     }
+
+
+def _beside(model: ModelFile) -> dict[str, Any]:
+    """The n-gram beside a network, and the weights of both, where there is one."""
+    if not model.parts or model.parts[1].grams is None:
+        return {}
+    return {"ngram": _ngram(model.parts[1].grams), "mix": list(model.mix)}
 
 
 def _ngram(grams: KneserNey) -> dict[str, Any]:
@@ -83,6 +91,9 @@ def facts(described: dict[str, Any]) -> list[tuple[str, str]]:
         ("file", f"{described['path']} ({_size(described['bytes'])})"),
         ("model", _shape(described)),
     ]
+    if "ngram" in described:
+        shown = " and ".join(f"{weight:.3f}" for weight in described["mix"])
+        lines.append(("beside it", f"{_shape(described['ngram'])}; mixed with weights {shown}"))
     lines.append(("vocabulary", _vocabulary(described["vocabulary"])))
     corpus, training, quality = described["corpus"], described["training"], described["quality"]
     if corpus:

@@ -25,7 +25,7 @@ from safetensors.numpy import save as serialize
 from charrnn.config import ModelConfig, NGramConfig
 from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import write_atomically
-from charrnn.model.grams import pack, unpack
+from charrnn.model.grams import GRAMS, pack, unpack
 from charrnn.model.ngram import KneserNey
 from charrnn.model.schema import (
     OPTIONAL,
@@ -59,7 +59,8 @@ class ModelFile:
         training: the settings it was trained with, or empty.
         quality: the losses it reached, or empty.
         grams: the n-gram, if it is one.
-        parts: the models whose probabilities are mixed, if it is a mixture (see ``mixture``).
+        parts: the models whose probabilities are mixed, if it is a mixture (see ``mixture``). A file may hold
+            a network with an n-gram beside it: then weights and architecture are the network's.
         mix: their weights, whose sum is 1.
     """
 
@@ -86,6 +87,18 @@ class ModelFile:
         return self.architecture
 
 
+def joined(network: ModelFile, grams: KneserNey, mix: tuple[float, float]) -> ModelFile:
+    """A network and an n-gram with its vocabulary as one model, which one file can hold.
+
+    Args:
+        network: the model, which everything that needs a network uses alone.
+        grams: the n-gram.
+        mix: the weights of both, whose sum is 1.
+    """
+    ngram = ModelFile({}, NGramConfig(order=grams.highest), network.tokenizer, network.corpus, grams=grams)
+    return dataclasses.replace(network, parts=(network, ngram), mix=mix)
+
+
 def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     """Writes a model file atomically, with float32 weights, or with float16 ones; an n-gram's are integers.
 
@@ -96,8 +109,8 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     dtype = np.float16 if half else np.float32
     with np.errstate(over="ignore"):  # the check that follows reports what became infinite
         weights: Tensors = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
-    if model.grams is not None:
-        weights = pack(model.grams)
+    grams = model.parts[1].grams if model.parts else model.grams
+    tensors = weights if grams is None else weights | pack(grams)
     metadata = {
         "format": FORMAT,
         "kind": "model",
@@ -107,13 +120,15 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
         "training": model.training,
         "quality": model.quality,
     }
+    if model.parts and grams is not None:
+        metadata |= {"ngram": {"order": grams.highest}, "mix": list(model.mix)}
     with _named(path):
         check_description(metadata, "model")
         if isinstance(model.architecture, ModelConfig):
             layout = {name: ("F16" if half else "F32", weight.shape) for name, weight in weights.items()}
             check_weights(layout, expected_shapes(model.config, model.tokenizer.size))
         _check_finite(weights)
-    _write(path, weights, metadata)
+    _write(path, tensors, metadata)
 
 
 def load_model(path: Path) -> ModelFile:
@@ -125,14 +140,19 @@ def load_model(path: Path) -> ModelFile:
     tensors, metadata = _read(path, "model")
     with _named(path):
         _check_finite(tensors)
-        counted = is_ngram(metadata)
-        config: Any = from_mapping(NGramConfig if counted else ModelConfig, metadata["architecture"])
+        alone = is_ngram(metadata)
+        config: Any = from_mapping(NGramConfig if alone else ModelConfig, metadata["architecture"])
         tokenizer = tokenizer_from(metadata["tokenizer"])
-        grams = unpack(tensors, tokenizer.size) if counted else None
+        counts = {name: tensors.pop(name) for name in list(tensors) if name.startswith(GRAMS)}
+        grams = unpack(counts, tokenizer.size) if counts else None
     # float32 is not copied, which would double the memory of a large model.
     weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
     about: dict[str, Any] = {key: metadata.get(key) or {} for key in OPTIONAL}
-    return ModelFile({} if counted else weights, config, tokenizer, **about, grams=grams)
+    model = ModelFile(weights, config, tokenizer, **about, grams=grams if alone else None)
+    if grams is None or alone:
+        return model
+    first, second = metadata["mix"]
+    return joined(model, grams, (first / (first + second), second / (first + second)))
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from charrnn.text.tokenizer import smallest_dtype
 
 Tensors = dict[str, NDArray[Any]]
 
+GRAMS = "grams."  # with which the names of all these tensors begin
 MANY = 255  # what ``counts`` holds of a count that is as large, or larger: it is in ``more``
 SMALL = ("U8", "U16", "U32")  # types of symbols and children
 

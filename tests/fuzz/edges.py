@@ -180,6 +180,7 @@ TRAIN: dict[str, Values | Flag] = {
     "--val": Values(
         ok=("t.txt", "folder"), wrong=(*STRANGE, "-", "m.safetensors", "zeros"), drop=("--val-fraction",)
     ),
+    "--with-ngram": Flag(),
     "--keep-every": Values(
         ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)
     ),
