@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,21 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+MEMORY = Path("/proc/meminfo")
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container: bytes, or "max"
+
+
+def available_memory() -> float:
+    """The bytes of memory that programs could have now, at most; infinite where the system does not say."""
+    found = math.inf
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+        found = 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    with contextlib.suppress(OSError, ValueError):
+        found = min(found, int(MEMORY_LIMIT.read_text(encoding="ascii")))
+    return found
 
 
 LOAD = Path("/proc/loadavg")  # "0.20 0.18 0.12 3/511 4242": three are running now

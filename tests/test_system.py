@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -148,3 +149,21 @@ def test_a_long_text_looks_at_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "free_cores", lambda: 1)
     assert list(TextStream(session, session.prompt(""))) == alone
     assert calls == [1, 2]
+
+
+def test_memory_is_what_the_system_or_the_container_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The smaller of free memory and a container's limit; infinite where neither is known."""
+    memory, limit = tmp_path / "meminfo", tmp_path / "max"
+    monkeypatch.setattr(system, "MEMORY", memory)
+    monkeypatch.setattr(system, "MEMORY_LIMIT", limit)
+    assert system.available_memory() == math.inf
+    memory.write_text("MemTotal:       100 kB\nMemFree:  1 kB\nMemAvailable:    50 kB\n")
+    assert system.available_memory() == 50 * 1024
+    limit.write_text("max\n")
+    assert system.available_memory() == 50 * 1024
+    limit.write_text("5000\n")
+    assert system.available_memory() == 5000
+    memory.write_text("nothing of the kind\n")
+    assert system.available_memory() == 5000

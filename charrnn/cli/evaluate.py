@@ -74,8 +74,11 @@ def evaluate(
     from charrnn.cli.model import open_models
     from charrnn.cli.output import byte_writer, note
     from charrnn.cli.report import progress, summary, table, to_json, with_totals
+    from charrnn.cli.unused import unused
     from charrnn.evaluation.evaluator import Evaluator
 
+    for line in unused(click.get_current_context()):
+        note(line, quiet=quiet)
     write = byte_writer()
     opened = open_models(models, mix, quiet=quiet)
     loaded = opened.model

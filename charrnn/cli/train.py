@@ -99,10 +99,13 @@ def train(
     from charrnn.cli.idle import idle_in_training
     from charrnn.cli.output import note, note_lines, one_line
     from charrnn.cli.rival import rival_lines
+    from charrnn.cli.unused import unused
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
     from charrnn.runs import find_model
     from charrnn.training.setup import Request, open_training
 
+    for line in unused(context):
+        note(line, quiet=quiet)
     if tensorboard:
         from charrnn.cli.extras import require_tensorboard
 

@@ -248,8 +248,12 @@ class Schedule:
 
     @property
     def ended(self) -> bool:
-        """Whether no step follows: all are made, or ``patience`` evaluations in a row were no better."""
-        return self.done >= 1 or 0 < self._config.patience <= self.progress.stale
+        """Whether no step follows: all are made, or ``patience`` evaluations in a row were no better.
+
+        However short the time, there is one step, so that there is a model.
+        """
+        begun = self.progress.step > self.progress.base_step
+        return (begun and self.done >= 1) or 0 < self._config.patience <= self.progress.stale
 
     @property
     def finished(self) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_texts import MOW, QUICK, charrnn
-from tests.conftest import Charrnn, Result
+from tests.cli.test_texts import MOW, QUICK
+from tests.conftest import Charrnn
+from tests.forkserver import Result
 
-__all__ = ["charrnn"]
 GREEK = "θάλασσα και ουρανός, νύχτα μετά τη νύχτα\n" * 20
 SAYS_LITTLE = "verdict     the validation loss says little: "
 

@@ -23,7 +23,8 @@ from charrnn.cli.commands import COMMANDS as LISTED
 from charrnn.cli.main import cli, run
 from charrnn.cli.options import Duration
 from charrnn.errors import CharrnnError, ConfigError, CorpusError
-from tests.conftest import ROOT, Charrnn, Result, command, environment, random_model
+from tests.conftest import ROOT, Charrnn, command, environment, random_model
+from tests.forkserver import Result
 
 COMMANDS = sorted(cli.commands)
 OPTIONS = [
@@ -369,7 +370,26 @@ def test_durations_are_read_as_people_write_them(written: str, seconds: float) -
     assert Duration().convert(written, None, None) == seconds
 
 
-@pytest.mark.parametrize("written", ["", "s", "3x", "-3m", "3 m", "1e3", "nan", "3m,", "3M"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            "",
+            "s",
+            "3x",
+            "-3m",
+            "3 m",
+            "1e3",
+            "nan",
+            "3m,",
+            "3M",
+            "3m\n",
+            "1_0s",
+            "\N{ARABIC-INDIC DIGIT THREE}s",
+        ),
+        *("1s1", "1h30", "30m1h", "1m1m", "1.5.5s", ".5s", "1.s"),
+    ],
+)
 def test_what_is_no_duration_is_refused(written: str) -> None:
     """Anything else is wrong usage."""
     with pytest.raises(click.BadParameter, match="is not a length of time"):

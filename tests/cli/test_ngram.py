@@ -16,7 +16,8 @@ import charrnn
 from charrnn.cli.main import run as run_main
 from charrnn.config import CorpusConfig, NGramConfig
 from charrnn.training.counting import count_run
-from tests.conftest import PLAY, Result
+from tests.conftest import PLAY
+from tests.forkserver import Result
 
 
 class Run(Protocol):
