@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from charrnn.errors import ConfigError
 from charrnn.model.file import ModelFile
+from charrnn.model.ngram_engine import NGramEngine
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
 
 Doubles = NDArray[np.float64]
@@ -219,15 +220,19 @@ class _Part:
     def __init__(self, engine: Any, match: Match, count: int | None) -> None:
         self._stream, self._match = engine.stream(count), match
         self._bounded = engine.largest < LARGEST_EXPONENT
+        self._counts = self._stream.probabilities if isinstance(engine, NGramEngine) else None
         # A list has Python's own numbers, which single streams step faster.
         self._reads: Any = match.reads.tolist() if count is None else match.reads
         same = np.array_equal(match.reads, np.arange(len(match.reads))) and bool((match.factor == 1).all())
         self._same = same and np.array_equal(match.source, match.reads)
 
     def step(self, ids: Any) -> Doubles:
-        """The probabilities after one more symbol."""
-        logits = self._stream.step(ids if self._same else self._reads[ids])
-        found = probabilities(logits, bounded=self._bounded)
+        """The probabilities after one more symbol, perhaps in a buffer of the stream's."""
+        read = ids if self._same else self._reads[ids]
+        if self._counts is not None:
+            found: Doubles = self._counts(read)
+        else:
+            found = probabilities(self._stream.step(read), bounded=self._bounded)
         if self._same:
             return found
         spread: Doubles = (found[self._match.source].T * self._match.factor).T
@@ -271,9 +276,9 @@ class _Skipping:
         each = [ids] if self._count is None else np.asarray(ids).tolist()
         for at, (part, id) in enumerate(zip(self._parts, each, strict=True)):
             if self._reads[id] >= 0:
-                self._now[at] = part.step(id)
+                self._now[at] = part.step(id).copy()
             elif self._now[at] is None:
-                self._now[at] = part.step(self._start)
+                self._now[at] = part.step(self._start).copy()
         return self._now[0] if self._count is None else np.stack([np.asarray(p) for p in self._now], axis=1)
 
     def advance(self, ids: Any) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from charrnn.model.ngram import Doubles, KneserNey, Numbers
 
 READ = 1 << 20  # probabilities that are computed at once
+FEW = 3  # grams of a context up to which they are added one by one, sooner than as an array
 
 
 class NGramEngine:
@@ -66,15 +67,14 @@ class NGramStream:
         self._logits = np.empty(engine.vocabulary)
         # Memory views: an element of them is a number of Python's, without a detour.
         self._symbols = [symbols.data for symbols in engine.symbols]
-        self._levels = [
-            (begins.data, counts.shared.data, counts.kept, symbols)
-            for begins, counts, symbols in zip(model.begins, model.counts, engine.symbols, strict=True)
-        ]
+        self._begins = [begins.data for begins in model.begins]
+        self._kept = [counts.kept for counts in model.counts]
+        self._shared = [counts.shared.data for counts in model.counts]
+        self._arrays = engine.symbols
 
     def step(self, id: int) -> Doubles:
         """Reads one symbol and returns the logits (vocabulary,) of the next one, a buffer of the stream's."""
-        self.advance(id)
-        return np.log(self._distribution(), self._logits)
+        return np.log(self.probabilities(id), self._logits)
 
     def advance(self, id: int) -> None:
         """Reads one symbol."""
@@ -82,7 +82,7 @@ class NGramStream:
         for at in range(len(contexts) - 1):
             context, number = contexts[at], -1
             if context >= 0:
-                begins, symbols = self._levels[at][0], self._symbols[at]
+                begins, symbols = self._begins[at], self._symbols[at]
                 end = begins[context + 1]
                 place = bisect.bisect_left(symbols, id, begins[context], end)
                 if place < end and symbols[place] == id:
@@ -90,14 +90,27 @@ class NGramStream:
             found.append(number)
         self.contexts = found
 
-    def _distribution(self) -> Doubles:
-        probabilities = self._probabilities
-        probabilities[:] = self._unigram
-        for context, (begins, shared, kept, symbols) in zip(self.contexts[1:], self._levels[1:], strict=True):
+    def probabilities(self, id: int) -> Doubles:
+        """Reads one symbol and returns the probabilities (vocabulary,) of the next one, a buffer.
+
+        What order k adds to the unigram, kept_k, is multiplied by the shares of all orders above it.
+        """
+        self.advance(id)
+        scale, found = 1.0, []
+        for at in range(len(self.contexts) - 1, 0, -1):
+            context = self.contexts[at]
             if context >= 0:
-                begin, end = begins[context], begins[context + 1]
-                np.multiply(probabilities, shared[context], probabilities)
-                probabilities[symbols[begin:end]] += kept[begin:end]
+                begins = self._begins[at]
+                found.append((at, begins[context], begins[context + 1], scale))
+                scale *= self._shared[at][context]
+        probabilities = np.multiply(self._unigram, scale, self._probabilities)
+        for at, begin, end, scale in found:
+            if end - begin <= FEW:
+                symbols, kept = self._symbols[at], self._kept[at].data
+                for gram in range(begin, end):
+                    probabilities[symbols[gram]] += scale * kept[gram]
+            else:
+                probabilities[self._arrays[at][begin:end]] += scale * self._kept[at][begin:end]
         return probabilities
 
     def read(self, ids: NDArray[Any]) -> Doubles:
@@ -133,8 +146,12 @@ class NGramStreams:
 
     def step(self, ids: Any) -> Doubles:
         """Reads one symbol (N,) per stream and returns the logits (vocabulary, N) of the next ones."""
+        return np.log(self.probabilities(ids))
+
+    def probabilities(self, ids: Any) -> Doubles:
+        """Reads one symbol (N,) per stream and returns the probabilities (vocabulary, N) of the next ones."""
         self.advance(ids)
-        return np.log(self._model.distributions(self.contexts)).T
+        return self._model.distributions(self.contexts).T
 
     def advance(self, ids: Any) -> None:
         """Reads one symbol per stream."""
