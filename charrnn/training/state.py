@@ -19,8 +19,7 @@ class TrainingState:
     """Everything that a training's outcome depends on; ``Trainer.capture`` makes one.
 
     Attributes:
-        tensors: weights, optimizer state, hidden state and random generators, named as
-            ``TrainingStep.capture`` describes.
+        tensors: weights, optimizer state and hidden state, named as ``TrainingStep.capture`` describes.
         architecture, training: the settings; they cannot be changed on resuming.
         precision: the arithmetic it is trained in.
         tokenizer: its description, with the vocabulary.

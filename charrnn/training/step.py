@@ -16,6 +16,7 @@ from charrnn.model.file import Tensors
 from charrnn.model.network import CharRNN, State, detach, parameters_by_name
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import Batches, LaneBatches, build_batches
+from charrnn.training.dropout import Masks
 from charrnn.training.optimizer import build_optimizers, clip_gradients, update
 
 
@@ -27,6 +28,7 @@ class TrainingStep:
         batches: the training text's windows.
         optimizers: of the model's parameters, as ``build_optimizers`` makes them.
         machine: the device and the arithmetic.
+        seed: of the dropout masks.
         clip: the largest global norm of the gradient.
 
     Attributes:
@@ -42,9 +44,11 @@ class TrainingStep:
         batches: Batches,
         optimizers: list[torch.optim.Optimizer],
         machine: Machine,
+        seed: int,
         clip: float,
     ) -> None:
         self.model, self.batches, self.optimizers, self.machine = model, batches, optimizers, machine
+        self._masks = Masks(model.config, seed, machine.device)
         self._clip = clip
         self._parameters = list(model.parameters())
         self.hidden: State | None = None
@@ -67,8 +71,9 @@ class TrainingStep:
         """
         inputs, targets = self.batches.window(number)  # (time, batch)
         state = None if self.batches.starts_epoch(number) else self.hidden
+        masks = self._masks(number, 0, inputs.shape[1])  # (layers, 1, batch, hidden)
         with self.machine.autocast():
-            loss, state = self.model.loss(inputs, targets, state)
+            loss, state = self.model.loss(inputs, targets, state, masks)
         self.hidden = detach(state)
         for parameter in self._parameters:
             parameter.grad = None  # as zero_grad does, which walks all modules for them
@@ -97,12 +102,9 @@ class TrainingStep:
     def capture(self) -> Tensors:
         """Copies of all that the next steps depend on, and the last gradient's norm, as named arrays.
 
-        ``weights.NAME`` and ``optimizer.KEY.NAME`` for each parameter, ``hidden.LAYER.PART`` and the
-        generators' states ``random.cpu`` and ``random.cuda``.
+        ``weights.NAME`` and ``optimizer.KEY.NAME`` for each parameter, and ``hidden.LAYER.PART``.
         """
-        tensors = {"random.cpu": torch.get_rng_state(), "gradient_norm": self.gradient_norm}
-        if self.machine.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        tensors = {"gradient_norm": self.gradient_norm}
         for name, parameter in parameters_by_name(self.model).items():
             tensors[f"weights.{name}"] = parameter
             for optimizer in self.optimizers:
@@ -135,9 +137,6 @@ class TrainingStep:
             for optimizer in self.optimizers:
                 if any(parameter is p for group in optimizer.param_groups for p in group["params"]):
                     optimizer.state[parameter] = states.get(name, {})
-        torch.set_rng_state(torch.from_numpy(tensors["random.cpu"]))
-        if device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(torch.from_numpy(tensors["random.cuda"]))
         self.gradient_norm = torch.from_numpy(tensors["gradient_norm"]).to(device)
         self.hidden = None
         if "hidden.0.0" in tensors:
@@ -159,7 +158,7 @@ def build_step(
 ) -> TrainingStep:
     """A step with a new network, initialized from the seed, the corpus's batches and the optimizers.
 
-    Seeds torch's global generator, which also draws the dropout masks.
+    Seeds torch's global generator, which draws the weights.
     """
     assert training_config.seed is not None
     torch.manual_seed(training_config.seed)
@@ -169,5 +168,6 @@ def build_step(
         build_batches(corpus, training_config, machine.device),
         build_optimizers(model, training_config, bf16=machine.bf16),
         machine,
+        training_config.seed,
         training_config.clip,
     )

@@ -1,7 +1,7 @@
 """The training loop: does what the schedule decides, keeps the best model, the state and the log.
 
-All that decides a training's outcome is in its state: weights, optimizers, hidden state, the dropout
-generator, the step and what was seen. Restored from any step, a training goes on exactly, to the last bit.
+All that decides a training's outcome is in its state: weights, optimizers, hidden state, the step and what
+was seen. Restored from any step, a training goes on exactly, to the last bit.
 """
 
 from __future__ import annotations
