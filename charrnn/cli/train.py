@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "device")
 @config_option(TrainingConfig, "precision")
 @config_option(TrainingConfig, "threads")
+@config_option(TrainingConfig, "replicas")
 @config_option(TrainingConfig, "eval_every")
 @config_option(TrainingConfig, "save_every", type=Duration())
 @config_option(TrainingConfig, "keep_every", type=Duration())

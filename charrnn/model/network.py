@@ -126,7 +126,7 @@ class CharRNN(nn.Module):
         targets: Tensor,
         state: State | None,
         masks: Tensor | None = None,
-        count: int | None = None,
+        count: int | Tensor | None = None,
     ) -> tuple[Tensor, State]:
         """The cross-entropy in nats, summed over the targets without padding and divided, and the new state.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from charrnn.config import TrainingConfig
 from charrnn.model.network import CharRNN, parameters_by_name
+from charrnn.training.replicas import Replicas, split
 
 # The quintic whose iteration drives all singular values towards 1 from anywhere in (0, 1]
 # (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024).
@@ -66,6 +67,7 @@ class Muon(torch.optim.Optimizer):
         momentum: the coefficient of Nesterov momentum.
         weight_decay: decoupled.
         dtype: of the iteration's products.
+        replicas: among which the blocks are shared out.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float,
         momentum: float = 0.95,
         dtype: torch.dtype = torch.float32,
+        replicas: Replicas | None = None,
     ) -> None:
         self._hidden, self._dtype = hidden, dtype
+        self._replicas = replicas or Replicas()
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "step": 0}
         super().__init__(parameters, defaults)
 
@@ -100,12 +104,22 @@ class Muon(torch.optim.Optimizer):
     def _move(self, parameter: Tensor, direction: Tensor, lr: float, weight_decay: float) -> None:
         width = parameter.shape[1]
         blocks = direction.view(-1, self._hidden, width)  # (blocks, hidden, width)
-        update = orthogonalize(blocks, self._dtype).reshape(-1, width)
+        update = self._orthogonalized(blocks).reshape(-1, width)
         scale = math.sqrt(max(1.0, self._hidden / width))  # activations change alike for any shape
         parameter.mul_(1 - lr * weight_decay).add_(update, alpha=-lr * scale)
 
+    def _orthogonalized(self, blocks: Tensor) -> Tensor:
+        """The blocks (blocks, hidden, width) orthogonalized, some by each replica."""
+        shares = [share for share in split(0, len(blocks), self._replicas.count) if share[0] < share[1]]
+        found = self._replicas.map(
+            lambda begin, end: orthogonalize(blocks[begin:end], self._dtype), *zip(*shares, strict=True)
+        )
+        return found[0] if len(found) == 1 else torch.cat(found)
 
-def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
+
+def build_optimizers(
+    model: CharRNN, config: TrainingConfig, *, bf16: bool, replicas: Replicas | None = None
+) -> list[torch.optim.Optimizer]:
     """The optimizers of a model; each group's ``peak`` is its peak learning rate.
 
     Muon, or AdamW where the config says so, updates the layers' matrices; AdamW (Loshchilov & Hutter, 2019)
@@ -123,6 +137,7 @@ def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> l
             lr=config.matrix_rate,
             weight_decay=config.weight_decay,
             dtype=torch.bfloat16 if bf16 else torch.float32,
+            replicas=replicas,
         )
         optimizers.append(muon)
         matrices = []

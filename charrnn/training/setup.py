@@ -27,6 +27,7 @@ from charrnn.runs import (
     refuse_occupied,
 )
 from charrnn.settings import flag_of, from_mapping
+from charrnn.system import available_cores
 from charrnn.text.corpus import Corpus, corpus_name, read_corpus
 from charrnn.text.sources import gone
 from charrnn.text.tokenizer import tokenizer_from
@@ -279,13 +280,21 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) 
     config = CorpusConfig.recorded(saved.corpus, **moved)
     corpus = watch.read(paths, config, tokenizer_from(saved.tokenizer), directory)
     refuse_inputs([directory / name for name in OURS], corpus.inputs)
-    # The arithmetic is part of the result; the number of threads and the time between saves are not.
+    # The arithmetic is part of the result; threads, replicas and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
     prepare_torch(session.threads)
     machine = choose_machine(saved.training.device, saved.precision)
     keep_every = session.keep_every or saved.training.keep_every
+    replicas = session.replicas
+    if replicas is None and saved.training.replicas is not None:
+        replicas = min(saved.training.replicas, session.threads or available_cores())
     training = dataclasses.replace(
-        saved.training, save_every=session.save_every, keep_every=keep_every, **longer
+        saved.training,
+        threads=session.threads,
+        replicas=replicas,
+        save_every=session.save_every,
+        keep_every=keep_every,
+        **longer,
     )
     trainer = Trainer(corpus, saved.architecture, training, machine, directory, lock)
     trainer.restore(saved)

@@ -66,12 +66,14 @@ class Trainer:
         directory: Path,
         lock: RunLock | None = None,
     ) -> None:
-        self.corpus, self.config = corpus, config.with_length()
+        self.corpus = corpus
         self.directory = directory
         self._lock = lock or RunLock(directory)
         self._log = Log(directory)
         self._listener: Listener = Listener()
         self.step = build_step(corpus, model_config, config, machine)
+        # A resumed training goes on with as many replicas, unless told otherwise.
+        self.config = dataclasses.replace(config.with_length(), replicas=self.step.replicas.count)
         self.model, self.machine = self.step.model, machine
         self.validation = Validation(corpus, self.config.validate, machine)
         self.schedule = Schedule(

@@ -1,0 +1,83 @@
+"""Replicas: several cores that compute parts of one step at once and meet once a step.
+
+A replica is a thread that reads its own lanes, or items, of each batch with the weights that all share. Each
+has some of the processor's threads, by default one. Threads that split every small product between them wait
+for each other thousands of times a step, which scales badly, and on a busy machine collapses.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import torch
+
+from charrnn.config import TrainingConfig
+from charrnn.model.device import Machine
+from charrnn.system import available_cores
+
+T = TypeVar("T")
+
+LEAST_LANES = 4  # of a replica, where their number is chosen: a product with fewer rows is hardly cheaper
+
+
+def split(begin: int, end: int, count: int) -> list[tuple[int, int]]:
+    """The range cut into ``count`` consecutive ones, nearly equal, and empty where there is not enough.
+
+    >>> split(0, 32, 3), split(0, 1, 2)
+    ([(0, 10), (10, 21), (21, 32)], [(0, 0), (0, 1)])
+    """
+    cuts = [begin + (end - begin) * number // count for number in range(count + 1)]
+    return list(itertools.pairwise(cuts))
+
+
+def default_replicas(config: TrainingConfig, lanes: int, machine: Machine) -> int:
+    """How many replicas a training gets, whose number is not asked for: one for each of its threads.
+
+    Each has LEAST_LANES or more; on an accelerator there is one.
+
+    Args:
+        config: the settings, which may limit the threads.
+        lanes: or items of a batch.
+        machine: where it trains.
+    """
+    if machine.device.type != "cpu":
+        return 1
+    return max(1, min(config.threads or available_cores(), lanes // LEAST_LANES))
+
+
+class Replicas:
+    """Threads that compute at once; a single one is the caller's own.
+
+    Args:
+        count: how many there are.
+        threads: of the processor that they share, each getting at least one.
+
+    Attributes:
+        count: as above.
+    """
+
+    def __init__(self, count: int = 1, threads: int | None = None) -> None:
+        self.count = count
+        self._pool: ThreadPoolExecutor | None = None
+        if count > 1:
+            each = max(1, (threads or available_cores()) // count)
+            # torch keeps a number of threads for each thread that calls it.
+            self._pool = ThreadPoolExecutor(
+                count, "replica", initializer=torch.set_num_threads, initargs=(each,)
+            )
+
+    def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
+        """What the function returns for each of the arguments, in their order; computed at once.
+
+        Raises:
+            Exception: the first that was raised, when all have ended.
+        """
+        if self._pool is None:
+            return list(map(function, *arguments))
+        running = [self._pool.submit(function, *each) for each in zip(*arguments, strict=False)]
+        for future in running:
+            future.exception()  # waits: what they work on must not change under them
+        return [future.result() for future in running]
