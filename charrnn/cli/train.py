@@ -13,8 +13,10 @@ import click
 
 from charrnn.cli.options import Duration, PathName, config_option, given, quiet_option
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.system import launched
 
 if TYPE_CHECKING:
+    from charrnn.system import Launch
     from charrnn.training.listener import Listener
     from charrnn.training.trainer import Trainer
 
@@ -86,6 +88,10 @@ def train(
         raise click.UsageError("--resume goes on with a run and --init-from begins one; give one")
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
+    asked = {name: value for name, value in given(context).items() if name in settings}
+    launch = launched()
+    if launch is not None and launch.rank > 0:
+        return work(launch, asked)
     from charrnn.cli.output import note, note_lines, one_line
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
     from charrnn.runs import find_model
@@ -99,7 +105,7 @@ def train(
         Request(
             paths=corpus,
             directory=output_dir,
-            settings={name: value for name, value in given(context).items() if name in settings},
+            settings=asked,
             resume=resume,
             force=force,
             init_from=None if init_from is None else find_model(init_from),
@@ -120,6 +126,16 @@ def train(
     note(time_line(trainer), quiet=quiet)
     for line in result_lines(trainer):
         click.echo(one_line(line))
+    return 0
+
+
+def work(launch: Launch, settings: dict[str, Any]) -> int:
+    """Trains for the first of torchrun's processes, which alone decides when to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    from charrnn.training.follower import follow
+
+    follow(launch, settings)
     return 0
 
 

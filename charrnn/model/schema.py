@@ -145,9 +145,10 @@ PROGRESS: Mapping[str, Check] = {
     "base_seconds": SECONDS,
     "kept": COUNT,
     "kept_at": SECONDS,
+    "session": Rule(str, optional=True),
 }
 # What states of version 0.1.0 do not have.
-LATER = frozenset({"aside", "before", "part_best", "base_step", "base_seconds", "kept", "kept_at"})
+LATER = frozenset({"aside", "before", "part_best", "base_step", "base_seconds", "kept", "kept_at", "session"})
 
 MODEL: Mapping[str, Section | Check] = {
     "architecture": ARCHITECTURE,

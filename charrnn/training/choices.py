@@ -89,7 +89,7 @@ def choose_model(
         batch = PAIRS_A_STEP if pairs else batch_for(read, training, corpus.train_size)
         chosen = dataclasses.replace(chosen, batch_size=batch)
     if "replicas" not in asked and chosen.replicas is not None:
-        most = max(1, chosen.batch_size // LEAST_LANES)
+        most = max(1, chosen.batch_size // machine.workers // LEAST_LANES)
         chosen = dataclasses.replace(chosen, replicas=min(chosen.replicas, most))
     if chosen.batch_size != training.batch_size:
         read = characters_read(model, chosen, corpus, machine)
@@ -171,6 +171,7 @@ def fastest_replicas(
     """
     if training.replicas is not None or training.time is None:
         return training.replicas
+    training = _part_of(training, machine)
     most = default_replicas(training, round(symbols_a_step(corpus, training) / training.seq_length), machine)
     costs: dict[int, list[float]] = {count: [] for count in (most, most // 2, 1) if count}
     if len(costs) == 1:
@@ -194,15 +195,20 @@ def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, 
     Batches of lines differ in what they cost a character, so they count together; of equal windows the
     typical one counts.
     """
-    step = build_step(corpus, model, training, machine)
+    step = build_step(corpus, model, _part_of(training, machine), machine)
     seconds = _measured_seconds(training)
     # The first pass pays for torch's set-up, and with lines for that of every new length.
     warmed = len(_step_costs(step, MEASURED_STEPS, seconds))
     costs = _step_costs(step, warmed, seconds)
     read = [step.batches.characters(number) for number in range(len(costs))]
     if len(set(read)) == 1:
-        return read[0] / statistics.median_low(costs)
-    return sum(read) / sum(costs)
+        return machine.workers * read[0] / statistics.median_low(costs)
+    return machine.workers * sum(read) / sum(costs)
+
+
+def _part_of(training: TrainingConfig, machine: Machine) -> TrainingConfig:
+    """The settings with the part of a batch that one of the workers has, which measures for all."""
+    return dataclasses.replace(training, batch_size=max(1, training.batch_size // machine.workers))
 
 
 def _measured_seconds(training: TrainingConfig) -> float:

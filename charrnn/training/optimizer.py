@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from charrnn.config import TrainingConfig
 from charrnn.model.network import CharRNN, parameters_by_name
+from charrnn.training.group import Group
 from charrnn.training.replicas import Replicas, split
 
 # The quintic whose iteration drives all singular values towards 1 from anywhere in (0, 1]
@@ -68,6 +69,7 @@ class Muon(torch.optim.Optimizer):
         weight_decay: decoupled.
         dtype: of the iteration's products.
         replicas: among which the blocks are shared out.
+        group: of processes, among which they are as well, where these have no accelerator.
     """
 
     def __init__(
@@ -80,9 +82,10 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         dtype: torch.dtype = torch.float32,
         replicas: Replicas | None = None,
+        group: Group | None = None,
     ) -> None:
         self._hidden, self._dtype = hidden, dtype
-        self._replicas = replicas or Replicas()
+        self._replicas, self._group = replicas or Replicas(), group or Group()
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "step": 0}
         super().__init__(parameters, defaults)
 
@@ -109,16 +112,30 @@ class Muon(torch.optim.Optimizer):
         parameter.mul_(1 - lr * weight_decay).add_(update, alpha=-lr * scale)
 
     def _orthogonalized(self, blocks: Tensor) -> Tensor:
-        """The blocks (blocks, hidden, width) orthogonalized, some by each replica."""
-        shares = [share for share in split(0, len(blocks), self._replicas.count) if share[0] < share[1]]
-        found = self._replicas.map(
-            lambda begin, end: orthogonalize(blocks[begin:end], self._dtype), *zip(*shares, strict=True)
-        )
-        return found[0] if len(found) == 1 else torch.cat(found)
+        """The blocks (blocks, hidden, width) orthogonalized, some by each replica of each process."""
+        first, last = 0, len(blocks)
+        together = self._group.size > 1 and blocks.device.type == "cpu"
+        if together:
+            first, last = split(0, len(blocks), self._group.size)[self._group.rank]
+        found = torch.zeros_like(blocks) if together else torch.empty_like(blocks)
+
+        def work(begin: int, end: int) -> None:
+            if begin < end:
+                found[begin:end] = orthogonalize(blocks[begin:end], self._dtype)
+
+        self._replicas.map(work, *zip(*split(first, last, self._replicas.count), strict=True))
+        if together:
+            self._group.sum(found)
+        return found
 
 
 def build_optimizers(
-    model: CharRNN, config: TrainingConfig, *, bf16: bool, replicas: Replicas | None = None
+    model: CharRNN,
+    config: TrainingConfig,
+    *,
+    bf16: bool,
+    replicas: Replicas | None = None,
+    group: Group | None = None,
 ) -> list[torch.optim.Optimizer]:
     """The optimizers of a model; each group's ``peak`` is its peak learning rate.
 
@@ -138,6 +155,7 @@ def build_optimizers(
             weight_decay=config.weight_decay,
             dtype=torch.bfloat16 if bf16 else torch.float32,
             replicas=replicas,
+            group=group,
         )
         optimizers.append(muon)
         matrices = []
@@ -149,8 +167,8 @@ def build_optimizers(
     groups = [group for group in groups if group["params"]]
     optimizers.append(torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True))
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
+        for settings in optimizer.param_groups:
+            settings["peak"] = settings["lr"]
     return optimizers
 
 

@@ -61,13 +61,31 @@ class Replicas:
 
     def __init__(self, count: int = 1, threads: int | None = None) -> None:
         self.count = count
+        self._threads = threads or available_cores()
         self._pool: ThreadPoolExecutor | None = None
         if count > 1:
-            each = max(1, (threads or available_cores()) // count)
             # torch keeps a number of threads for each thread that calls it.
             self._pool = ThreadPoolExecutor(
-                count, "replica", initializer=torch.set_num_threads, initargs=(each,)
+                count, "replica", initializer=torch.set_num_threads, initargs=(self._each,)
             )
+
+    @property
+    def _each(self) -> int:
+        """The threads of the processor that a replica has."""
+        return max(1, self._threads // self.count)
+
+    def begin(self) -> None:
+        """Gives the caller's torch as many threads as a replica has, for what lies between calls of ``map``.
+
+        More would wait for each other wherever another program has a core.
+        """
+        if self._pool is not None:
+            torch.set_num_threads(self._each)
+
+    def end(self) -> None:
+        """Gives the caller's torch all threads, for what is not shared out."""
+        if self._pool is not None:
+            torch.set_num_threads(self._threads)
 
     def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
         """What the function returns for each of the arguments, in their order; computed at once.

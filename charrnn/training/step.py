@@ -6,7 +6,7 @@ nothing of clocks, files or evaluations; which step it is and how large the lear
 
 from __future__ import annotations
 
-import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from charrnn.config import ModelConfig, TrainingConfig
+from charrnn.errors import ConfigError, counted
 from charrnn.model.device import Machine
 from charrnn.model.file import Tensors
 from charrnn.model.network import CharRNN, State, detach, parameters_by_name
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import IGNORED, Batches, LaneBatches, build_batches
 from charrnn.training.dropout import Masks
+from charrnn.training.group import GATHER, STEP, Group, Meeting
 from charrnn.training.optimizer import build_optimizers, clip_gradients, update
 from charrnn.training.replicas import Replicas, default_replicas, split
 
@@ -48,10 +50,11 @@ class TrainingStep:
         optimizers: of the model's parameters, as ``build_optimizers`` makes them.
         machine: the device and the arithmetic.
         config: the seed of the dropout masks, and the largest global norm of the gradient.
-        replicas: which share the lanes or items of each batch.
+        replicas: which share the lanes or items of this process.
+        group: the processes that share those of each batch.
 
     Attributes:
-        model, batches, optimizers, machine, replicas: as above.
+        model, batches, optimizers, machine, replicas, group: as above.
         loss: of the last step, in nats a character, a scalar tensor on the device that nobody waited for.
         gradient_norm: the global norm of its gradient before clipping, likewise.
     """
@@ -64,13 +67,15 @@ class TrainingStep:
         machine: Machine,
         config: TrainingConfig,
         replicas: Replicas | None = None,
+        group: Group | None = None,
     ) -> None:
         self.model, self.batches, self.optimizers, self.machine = model, batches, optimizers, machine
-        self.replicas = replicas or Replicas()
+        self.replicas, self.group = replicas or Replicas(), group or Group()
         assert config.seed is not None
         self._masks = [Masks(model.config, config.seed, machine.device) for _ in range(self.replicas.count)]
         self._clip = config.clip
         self._parameters = list(model.parameters())
+        self._meeting = Meeting(self.group, self._parameters, machine.device)
         self._hidden: list[State] | None = None  # of each replica's lanes
         self.loss = self.gradient_norm = torch.zeros((), device=machine.device)
 
@@ -86,43 +91,92 @@ class TrainingStep:
 
     @property
     def hidden(self) -> State | None:
-        """The hidden state of all lanes that the next window begins with; None for zeros."""
+        """The hidden state of this process's lanes that the next window begins with; None for zeros."""
         if self._hidden is None:
             return None
         return [
-            tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))  # (1, batch, hidden)
+            tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))  # (1, lanes, hidden)
             for layers in zip(*self._hidden, strict=True)
         ]
 
-    @hidden.setter
-    def hidden(self, state: State | None) -> None:
+    def _shares(self, batch: int) -> list[tuple[int, int]]:
+        """Where in a batch the lanes or items of each replica of this process begin and end."""
+        begin, end = split(0, batch, self.group.size)[self.group.rank]
+        return split(begin, end, self.replicas.count)
+
+    def set_hidden(self, state: State | None) -> None:
+        """Sets the hidden state that the next window begins with.
+
+        Args:
+            state: of all lanes, of which those of this process are taken; None for zeros.
+        """
         if state is None:
             self._hidden = None
             return
         self._hidden = [
             [tuple(tensor[:, begin:end].contiguous() for tensor in layer) for layer in state]
-            for begin, end in split(0, state[0][0].shape[1], self.replicas.count)
+            for begin, end in self._shares(self.batches.batch)
         ]
+
+    def gather(self) -> State | None:
+        """The hidden state of all processes' lanes; all of them must call it."""
+        mine = self.hidden
+        if mine is None or self.group.size == 1:
+            return mine
+        begin, end = split(0, self.batches.batch, self.group.size)[self.group.rank]
+        whole = [
+            tuple(tensor.new_zeros(1, self.batches.batch, tensor.shape[2]) for tensor in layer)
+            for layer in mine
+        ]
+        for total, tensor in zip(itertools.chain(*whole), itertools.chain(*mine), strict=True):
+            total[:, begin:end] = tensor
+            self.group.sum(total)
+        return whole
 
     def __call__(self, number: int, rate: float) -> None:
         """Makes the training's ``number``-th step, counted from 0, at a share ``rate`` of the peak rates.
 
         Where loss or gradient are not finite, no weight moves and the hidden state is zeroed.
         """
-        self.loss = self._compute(number)
+        self.replicas.begin()
+        self._compute(number)
+        self._apply(number, self._meeting.meet(STEP, rate)[1])
+
+    def follow(self, number: int) -> int:
+        """Makes the ``number``-th step, or returns what else the first process decided.
+
+        GATHER and RETURN are for the caller to do: call ``gather``, or go back to a state that is sent.
+        """
+        self.replicas.begin()
+        before = self._hidden
+        self._compute(number)
+        decided, rate = self._meeting.meet()
+        if decided == STEP:
+            self._apply(number, rate)
+        else:
+            self._hidden = before
+        return decided
+
+    def announce(self, decided: int) -> None:
+        """Tells the processes that follow that something other than a step comes next."""
+        self._meeting.announce(decided)
+
+    def _apply(self, number: int, rate: float) -> None:
+        """Updates the weights with the gradients that were summed."""
+        self.loss = self._meeting.loss.clone()
+        for parameter, gradient in zip(self._parameters, self._meeting.gradients, strict=True):
+            parameter.grad = gradient
         self.gradient_norm = clip_gradients(self._parameters, self._clip)
         if self._gradients_usable():
             update(self.optimizers, number, rate)
 
-    def _compute(self, number: int) -> Tensor:
-        """A step's loss; its gradients are those of the parameters then, and its state is carried."""
-        for parameter in self._parameters:
-            parameter.grad = None
+    def _compute(self, number: int) -> None:
+        """Computes this process's part of a step's loss and gradients, and carries its hidden state on."""
         inputs, targets = self.batches.window(number)  # (time, batch)
         lanes = isinstance(self.batches, LaneBatches)
         fresh = self._hidden is None or self.batches.starts_epoch(number)
         count: int | Tensor | None = None
-        if self.replicas.count > 1:
+        if self.replicas.count > 1 or self.group.size > 1:
             count = targets.numel() if lanes else (targets != IGNORED).sum()
 
         def compute(index: int, begin: int, end: int) -> Part | None:
@@ -137,29 +191,36 @@ class TrainingStep:
                 loss, state = self.model.loss(read, learnt, state, masks, count)
             return Part(loss.detach(), torch.autograd.grad(loss, self._parameters), detach(state))
 
-        shares = split(0, inputs.shape[1], self.replicas.count)
+        shares = self._shares(inputs.shape[1])
         found = self.replicas.map(compute, range(len(shares)), *zip(*shares, strict=True))
         parts = [part for part in found if part is not None]
         self._hidden = [part.hidden for part in parts] if lanes else None
-        return self._sum(parts)
+        self._sum(parts)
 
     @torch.no_grad()
-    def _sum(self, parts: Sequence[Part]) -> Tensor:
-        """The loss of all parts together; their gradients are summed in order into the parameters'."""
-        for index, parameter in enumerate(self._parameters):
-            # Of two parameters the gradients may be one tensor, which must not be changed for both.
-            gradients = [part.gradients[index] for part in parts]
-            parameter.grad = (
-                functools.reduce(torch.add, gradients) if len(parts) > 1 else gradients[0].clone()
-            )
-        return torch.stack([part.loss for part in parts]).sum()
+    def _sum(self, parts: Sequence[Part]) -> None:
+        """Sums the parts' gradients and losses in order; each replica sums some rows of every parameter."""
+
+        def add(number: int) -> None:
+            for index, parameter in enumerate(self._parameters):
+                begin, end = split(0, len(parameter), self.replicas.count)[number]
+                first, *others = (part.gradients[index][begin:end] for part in parts)
+                total = self._meeting.gradients[index][begin:end].copy_(first)
+                for other in others:
+                    total.add_(other)
+
+        if parts:
+            self.replicas.map(add, range(self.replicas.count))
+            self._meeting.loss.copy_(torch.stack([part.loss for part in parts]).sum())
+        else:  # fewer items than processes
+            self._meeting.clear()
 
     def _gradients_usable(self) -> bool:
         """Whether to update; values that are not finite must reach neither weights nor hidden state."""
         if self.machine.device.type == "cpu":
             if math.isfinite(self.loss) and math.isfinite(self.gradient_norm):
                 return True
-            self.hidden = None
+            self._hidden = None
             return False
         # Checking would wait for an accelerator: there the update is made with gradients of zero instead.
         finite = torch.isfinite(self.loss + self.gradient_norm)
@@ -184,7 +245,9 @@ class TrainingStep:
             for optimizer in self.optimizers:
                 for key, value in optimizer.state.get(parameter, {}).items():
                     tensors[f"optimizer.{key}.{name}"] = value
-        for index, layer in enumerate(self.hidden or []):
+        if self._hidden is not None:
+            self.announce(GATHER)
+        for index, layer in enumerate(self.gather() or []):
             for part, tensor in enumerate(layer):
                 tensors[f"hidden.{index}.{part}"] = tensor
         return {
@@ -212,36 +275,51 @@ class TrainingStep:
                 if any(parameter is p for group in optimizer.param_groups for p in group["params"]):
                     optimizer.state[parameter] = states.get(name, {})
         self.gradient_norm = torch.from_numpy(tensors["gradient_norm"]).to(device)
-        self.hidden = None
-        if "hidden.0.0" in tensors:
+        hidden: State | None = None
+        if "hidden.0.0" in tensors and isinstance(self.batches, LaneBatches):
             config = self.model.config
             parts = range(2 if config.cell == "lstm" else 1)
-            self.hidden = [
+            hidden = [
                 tuple(torch.from_numpy(tensors[f"hidden.{index}.{part}"]).to(device) for part in parts)
                 for index in range(config.num_layers)
             ]
-            found = {tensor.shape[1] for layer in self.hidden for tensor in layer}
-            if isinstance(self.batches, LaneBatches) and found != {self.batches.batch}:
+            found = {tensor.shape[1] for layer in hidden for tensor in layer}
+            if found != {self.batches.batch}:
                 raise RuntimeError(
                     f"hidden states of {found} sequences, where a batch has {self.batches.batch}"
                 )
+        self.set_hidden(hidden)
 
 
 def build_step(
-    corpus: Corpus, model_config: ModelConfig, training_config: TrainingConfig, machine: Machine
+    corpus: Corpus,
+    model_config: ModelConfig,
+    training_config: TrainingConfig,
+    machine: Machine,
+    group: Group | None = None,
 ) -> TrainingStep:
     """A step with a new network, initialized from the seed, the corpus's batches and the optimizers.
 
     Seeds torch's global generator, which draws the weights.
+
+    Raises:
+        ConfigError: there are more processes than lanes.
     """
     assert training_config.seed is not None
     torch.manual_seed(training_config.seed)
     model = CharRNN(model_config, corpus.tokenizer.size).to(machine.device)
     batches = build_batches(corpus, training_config, machine.device)
-    count = training_config.replicas or default_replicas(training_config, batches.batch, machine)
-    replicas = Replicas(min(count, batches.batch), training_config.threads)
-    optimizers = build_optimizers(model, training_config, bf16=machine.bf16, replicas=replicas)
-    return TrainingStep(model, batches, optimizers, machine, training_config, replicas)
+    group = group or Group()
+    lanes = batches.batch // group.size
+    if lanes == 0:
+        raise ConfigError(
+            f"{group.size} workers: a batch has {counted(batches.batch, 'sequence')}; start fewer, or give "
+            "more text and a larger --batch-size"
+        )
+    count = min(lanes, training_config.replicas or default_replicas(training_config, lanes, machine))
+    replicas = Replicas(count, training_config.threads)
+    optimizers = build_optimizers(model, training_config, bf16=machine.bf16, replicas=replicas, group=group)
+    return TrainingStep(model, batches, optimizers, machine, training_config, replicas, group)
 
 
 def _without_padding(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -152,7 +152,7 @@ def test_a_step_is_skipped_by_all(corpus: Corpus) -> None:
     hidden = step.hidden
     assert hidden is not None
     hidden[0][0][:, 7] = math.nan  # a lane of the last replica
-    step.hidden = hidden
+    step.set_hidden(hidden)
     step(3, rate=1.0)
     after = in_bytes(step.capture())
     assert math.isnan(step.loss)
