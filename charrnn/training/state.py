@@ -69,7 +69,7 @@ def load_training(directory: Path) -> TrainingState:
         return TrainingState(
             tensors=tensors,
             architecture=from_mapping(ModelConfig, metadata["architecture"]),
-            training=from_mapping(TrainingConfig, metadata["training"]),
+            training=from_mapping(TrainingConfig, metadata["training"]).with_length(),
             precision=metadata["precision"],
             tokenizer=metadata["tokenizer"],
             corpus=metadata["corpus"],
