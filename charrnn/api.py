@@ -7,11 +7,14 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 import os
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+import numpy as np
 
 from charrnn.errors import ArgumentError, ConfigError, ShortfallError
 from charrnn.model.file import ModelFile, load_model
@@ -22,10 +25,24 @@ from charrnn.settings import rules
 from charrnn.use_config import SamplingConfig
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Path = str | os.PathLike[str]
+END = object()
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+
+
+def _without_remarks(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """The function, in which NumPy does not warn: extreme weights overflow, but what is drawn is defined."""
+
+    @functools.wraps(function)
+    def quiet(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with np.errstate(all="ignore"):
+            return function(*args, **kwargs)
+
+    return quiet
 
 
 def load(path: Path) -> Model:
@@ -103,12 +120,15 @@ class Model:
             ShortfallError: after the last character, if less could be written than was asked for. (The other
                 errors are raised at once, before anything is iterated.)
         """
-        return _text(
-            *self._prepare(
-                prompt, skip_unknown=skip_unknown, against=against, against_text=against_text, **settings
+        return _each_without_remarks(
+            _text(
+                *self._prepare(
+                    prompt, skip_unknown=skip_unknown, against=against, against_text=against_text, **settings
+                )
             )
         )
 
+    @_without_remarks
     def sample(self, prompt: str = "", **settings: Any) -> str:
         """Returns what ``generate`` yields, as one text; the arguments are the same.
 
@@ -146,8 +166,9 @@ class Model:
             prompt, skip_unknown=skip_unknown, against=against, against_text=against_text, **settings
         )
         _require_end(session)
-        return samples(session, start)
+        return _each_without_remarks(samples(session, start))
 
+    @_without_remarks
     def answer(self, sources: Iterable[str], **settings: Any) -> list[str]:
         """The texts that the model writes for sources, one for each, as ``charrnn sample --each`` does.
 
@@ -172,6 +193,7 @@ class Model:
             raise ConfigError("answer: one text a source; leave out lines, num_samples, distinct and novel")
         return [found.text for found in EachLine(SamplingSession(self.file, config)).texts([list(sources)])]
 
+    @_without_remarks
     def score(self, text: str) -> NDArray[np.float32]:
         """The natural-log probability of each character of the text, given those before it.
 
@@ -187,6 +209,7 @@ class Model:
         lookup(self.file.tokenizer, text, "text")
         return score_text(self.file, text)
 
+    @_without_remarks
     def activations(self, text: str) -> dict[str, NDArray[np.float32]]:
         """What every unit does along a text, which is read from its beginning.
 
@@ -202,6 +225,7 @@ class Model:
 
         return activations(self.file, self.file.tokenizer.encode(text))
 
+    @_without_remarks
     def _prepare(
         self,
         prompt: str,
@@ -246,6 +270,13 @@ def _characters(session: SamplingSession, prompt: Prompt) -> Iterator[str]:
         if rest := decoder.decode(b"", final=True):
             yield rest
         text.require_complete()
+
+
+def _each_without_remarks(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, each made ``_without_remarks``; what the caller does with them has its own warnings."""
+    advance = _without_remarks(lambda: next(items, END))
+    while (item := advance()) is not END:
+        yield cast(Item, item)
 
 
 def _config(settings: dict[str, Any]) -> SamplingConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import re
 import sys
 import types
 from collections.abc import Sequence
@@ -176,6 +177,9 @@ def from_mapping(config: type[Any], values: dict[str, Any]) -> Any:
     return config(**{key: value for key, value in values.items() if key in known})
 
 
+NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+
+
 def parse_bias(bias: Sequence[str]) -> list[tuple[str, float]]:
     """The texts and values of ``TEXT=VALUE``; the text may itself contain "=".
 
@@ -188,10 +192,8 @@ def parse_bias(bias: Sequence[str]) -> list[tuple[str, float]]:
     found = []
     for item in bias:
         text, _, number = item.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
+        # Python reads 1_0, white space and the digits of all scripts, too.
+        value = float(number) if re.fullmatch(NUMBER, number) else math.nan
         if not text or not math.isfinite(value):
             raise ConfigError(f"--bias {item!a}: must be characters, =, and a finite number, such as e=-2")
         found.append((text, value))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +18,7 @@ from charrnn.config import Cell, ModelConfig, Output
 from charrnn.model.file import ModelFile, save_model
 from charrnn.model.schema import expected_shapes
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
+from tests.forkserver import ForkServer, Result, can_fork
 
 # A busy machine is no failure: properties have no deadline.
 settings.register_profile("charrnn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -119,27 +119,8 @@ def model_path(write_model: ModelWriter) -> Path:
     return write_model()
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """How a process ended and what it wrote."""
-
-    status: int
-    stdout: bytes
-    stderr: bytes
-
-    @property
-    def out(self) -> str:
-        """The stdout as text."""
-        return self.stdout.decode()
-
-    @property
-    def err(self) -> str:
-        """The stderr as text."""
-        return self.stderr.decode()
-
-
 class Charrnn(Protocol):
-    """Runs the command ``charrnn`` in a process of its own."""
+    """Runs the command ``charrnn`` as a process."""
 
     def __call__(
         self,
@@ -148,8 +129,9 @@ class Charrnn(Protocol):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float = 120,
+        process: bool = False,
     ) -> Result:
-        """Runs ``python -m charrnn ARGS`` to its end.
+        """Runs ``python -m charrnn ARGS`` to its end, or a copy of a process that has imported all it needs.
 
         Args:
             args: of the command line; whatever they are, their str.
@@ -157,6 +139,7 @@ class Charrnn(Protocol):
             cwd: where; by default the test's own empty directory.
             env: variables to set beside the inherited ones.
             timeout: in seconds, after which the test fails.
+            process: whether the process must be one that is started anew.
         """
 
 
@@ -166,16 +149,30 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return inherited | dict(extra or {})
 
 
+SERVERS: list[ForkServer] = []  # the one of this session, once it is there
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What runs commands in copies of a process that has imported everything."""
+    SERVERS.append(ForkServer(tmp_path_factory.mktemp("forks"), environment()))
+    yield
+    SERVERS.pop().close()
+
+
 def run_charrnn(*args: object, cwd: Path, input: str | bytes | None = None, **options: Any) -> Result:
-    """``python -m charrnn ARGS``, waited for."""
-    data = input.encode() if isinstance(input, str) else input
+    """``charrnn ARGS``, waited for: in a copy of a process, or one of its own where variables ask for it."""
+    data = (input.encode() if isinstance(input, str) else input) or b""
+    extra, timeout = options.get("env") or {}, options.get("timeout", 120)
+    if can_fork(extra) and not options.get("process"):
+        return SERVERS[0].run(list(map(str, args)), cwd, environment(extra), data, timeout)
     done = subprocess.run(
         command(*args),
-        input=data or b"",
+        input=data,
         capture_output=True,
         cwd=cwd,
-        env=environment(options.get("env")),
-        timeout=options.get("timeout", 120),
+        env=environment(extra),
+        timeout=timeout,
         check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)

@@ -249,6 +249,27 @@ def test_wrong_types_are_type_errors_that_name_the_argument(tmp_path: Path, *, o
     assert (done.stdout.decode(), done.stderr.decode()) == ("", "")
 
 
+def test_extreme_weights_are_no_warnings() -> None:
+    """A model whose products overflow float32 writes, scores and answers without a word from NumPy."""
+    model = random_model(vocabulary="\n abc")
+    for weight in model.weights.values():
+        weight.reshape(-1)[0] = np.finfo(np.float32).max
+    named = Model(model)
+    text = named.sample("a", length=9, seed=1)
+    assert set(text) <= set("\n abc")
+    assert "".join(named.generate("a", length=9, seed=1)) == text
+    assert [sample.text for sample in named.samples("a", length=9, seed=1)] == [text]
+    assert len(named.score(text)) == 9
+    assert len(named.answer(["a", "b"], length=3)) == 2
+    assert named.activations(text)["0.hidden"].shape[1] == 9
+
+
+def test_a_consumer_keeps_its_own_warnings() -> None:
+    """While a text is generated, NumPy warns the caller as ever."""
+    for _ in Model(random_model()).generate("a", length=2, seed=1):
+        assert np.geterr()["over"] == "warn"
+
+
 def test_a_text_may_hold_half_a_surrogate_pair() -> None:
     """A str that no file holds is scored as an unknown character, or refused where there are only bytes."""
     assert Model(random_model()).score("a\ud800").shape == (2,)

@@ -21,7 +21,7 @@ from charrnn.config import (
     draw_seed,
 )
 from charrnn.errors import CharrnnError, ConfigError
-from charrnn.settings import default_of, flag_of, from_mapping, help_of, rules, shown_default
+from charrnn.settings import default_of, flag_of, from_mapping, help_of, parse_bias, rules, shown_default
 from charrnn.use_config import EvaluationConfig, SamplingConfig
 
 CONFIGS: list[type[Any]] = [CorpusConfig, ModelConfig, TrainingConfig, SamplingConfig, EvaluationConfig]
@@ -306,3 +306,14 @@ def test_a_reset_is_a_word_or_a_whole_number(reset: Any) -> None:
         EvaluationConfig(reset=reset)
     assert EvaluationConfig(reset="256").window == 256
     assert EvaluationConfig(reset="lines").window is None
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["", "1_0", " 1", "1 ", "\N{ARABIC-INDIC DIGIT THREE}", "0x1", "1e", "e1", ".", "nan", "inf", "1e999"],
+)
+def test_a_bias_is_a_number_as_people_write_it(number: str) -> None:
+    """What only Python reads as a number is refused, as is what is not finite."""
+    with pytest.raises(ConfigError, match=r"^--bias .*finite number"):
+        SamplingConfig(bias=(f"a={number}",))
+    assert parse_bias(["a=-.5", "a=+2.", "a=1e-3"]) == [("a", -0.5), ("a", 2.0), ("a", 0.001)]

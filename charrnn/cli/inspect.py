@@ -55,9 +55,12 @@ def inspect(text: str | None, model: str | None, quiet: bool, color: str, **opti
 
     from charrnn.cli.model import model_path
     from charrnn.cli.output import byte_writer, note
+    from charrnn.cli.unused import unused
     from charrnn.inspection.report import inspect_file
     from charrnn.model.file import load_model
 
+    for line in unused(click.get_current_context()):
+        note(line, quiet=quiet)
     write = byte_writer(visible=False)
     path = model_path(model, quiet=quiet)
     loaded = load_model(path)

@@ -14,6 +14,9 @@ from charrnn.settings import default_of, flag_of, help_of, rules, shown_default
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}  # seconds
+NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+# Seconds alone, or a number of each unit at most once, the longest first: 1h30 and 1s1 could mean two things.
+DURATION = re.compile(rf"{NUMBER}|(?=[0-9])" + "".join(rf"(?:{NUMBER}{unit})?" for unit in UNITS))
 
 
 class PathName(click.Path):
@@ -38,10 +41,11 @@ class Duration(click.ParamType[float]):
         """The number of seconds."""
         if isinstance(value, float | int):
             return float(value)
-        if not re.fullmatch(r"(\d+(\.\d+)?[smhd]?)+", value):
+        found = DURATION.fullmatch(value)
+        if found is None:
             self.fail(f"{value!r} is not a length of time; write 90s, 3m or 1h30m", param, ctx)
-        parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", value)
-        return float(sum(float(number) * UNITS.get(unit, 1) for number, unit in parts))
+        sizes = (1, *UNITS.values())
+        return float(sum(float(n) * size for n, size in zip(found.groups(), sizes, strict=True) if n))
 
 
 def written_duration(seconds: float) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from charrnn.cli.output import note
+from charrnn.cli.output import note, one_line
+from charrnn.cli.report import WIDEST
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.pairs import Answered, PairScore, split_pair, target_nats, total
 from charrnn.sampling.each import EachLine
@@ -103,8 +104,9 @@ def table(results: list[tuple[str, PairScore]], model: str) -> str:
     """Aligned columns below a header."""
     rows = [HEADER] + [
         (
-            name, model, str(score.pairs), str(score.exact), f"{score.exact_share:.2%}",
-            f"{score.error_rate:.4f}", f"{score.nats_per_character:.4f}", str(score.unknown),
+            one_line(name, WIDEST), one_line(model, WIDEST), str(score.pairs), str(score.exact),
+            f"{score.exact_share:.2%}", f"{score.error_rate:.4f}", f"{score.nats_per_character:.4f}",
+            str(score.unknown),
         )
         for name, score in results
     ]  # fmt: skip

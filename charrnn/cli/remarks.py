@@ -101,5 +101,3 @@ def _without_effect(session: SamplingSession, given: Mapping[str, Any]) -> Itera
     escapable = ("prompt", "stop", "until", "ban", "bias", "separator")
     if given.get("escape") and not any(name in given for name in escapable):
         yield "no effect without a text that it could apply to: --escape"
-    if given.get("skip_unknown") and "prompt" not in given and "prompt_file" not in given:
-        yield "no effect without a prompt: --skip-unknown"

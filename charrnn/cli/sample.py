@@ -99,11 +99,14 @@ def sample(
     from charrnn.cli.output import note, stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
     from charrnn.cli.remarks import remarks
+    from charrnn.cli.unused import unused
     from charrnn.cli.writing import TextDisplay
     from charrnn.model.file import load_model
     from charrnn.sampling.novelty import training_text
     from charrnn.sampling.session import SamplingSession
 
+    for line in unused(context):
+        note(line, quiet=quiet)
     terminal = os.isatty(stdout_descriptor())
     path = model_path(model, quiet=quiet)
     loaded = load_model(path)

@@ -92,11 +92,15 @@ def train(
     launch = launched()
     if launch is not None and launch.rank > 0:
         return work(launch, asked)
+    from charrnn.cli.idle import idle_in_training
     from charrnn.cli.output import note, note_lines, one_line
+    from charrnn.cli.unused import unused
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
     from charrnn.runs import find_model
     from charrnn.training.setup import Request, open_training
 
+    for line in unused(context):
+        note(line, quiet=quiet)
     if tensorboard:
         from charrnn.cli.extras import require_tensorboard
 
@@ -113,7 +117,8 @@ def train(
         )
     )
     trainer = prepared.trainer
-    note_lines(describe(prepared), quiet=quiet)
+    for line in (*describe(prepared).split("\n"), *idle_in_training(trainer, given(context))):
+        note(line, quiet=quiet)
     if trainer.finished:
         note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def parse_unit(written: str, columns: Columns) -> Unit:
     """
     config = columns.config
     parts = [*written.split(":"), columns.main][:3]
-    layer, unit = (int(part) if part.isdecimal() and len(part) < 19 else -1 for part in [*parts, ""][:2])
+    layer, unit = (int(part) if re.fullmatch("[0-9]{1,18}", part) else -1 for part in [*parts, ""][:2])
     signal = parts[-1]
     fits = 0 <= layer < config.num_layers and 0 <= unit < config.hidden_size and signal in columns.signals
     if not fits or written.count(":") not in (1, 2):

@@ -11,23 +11,19 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as serialize
 
 from charrnn.config import ModelConfig
 from charrnn.errors import ModelFileError
 from charrnn.files import write_atomically
+from charrnn.model import reading
 from charrnn.model.schema import (
     OPTIONAL,
-    Layout,
     check_description,
     check_tensors,
     check_weights,
@@ -38,8 +34,6 @@ from charrnn.text.tokenizer import Tokenizer, tokenizer_from
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 has no checksum, and its output layer reads the top layer
-LONGEST_HEADER = 24 << 20  # bytes; the description of a vocabulary of all of Unicode takes 16 million
-MOST_VALUES = 300_000  # of JSON in a header; each of them takes many times its length in memory
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -142,6 +136,8 @@ def load_state(path: Path) -> tuple[Tensors, dict[str, Any]]:
 
 def _write(path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
     tensors = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
+    from safetensors.numpy import save as serialize  # here, since whoever reads needs none of it
+
     # One metadata key and sorted JSON make equal contents equal bytes.
     header = {"charrnn": json.dumps(metadata | {"sha256": checksum(tensors)}, sort_keys=True)}
     write_atomically(path, serialize(tensors, header))
@@ -159,54 +155,18 @@ def checksum(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def _require_file(path: Path) -> None:
-    """Checks that there is a file that can be read; safetensors says of each failure that there is none.
-
-    Raises:
-        ModelFileError: there is none, or it is of another type, or it cannot be opened.
-    """
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            path.open("rb").close()
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelFileError("no such file; train one, or name another with --model") from None
-    except OSError as error:
-        raise ModelFileError(f"cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(mode):
-        raise ModelFileError(f"not a file but a {_TYPES.get(stat.S_IFMT(mode), 'device')}")
-
-
-_TYPES = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-
-
 def _read(path: Path, kind: str) -> tuple[Tensors, dict[str, Any]]:
     """The tensors and the JSON object of a file; nothing of the first is read before both are checked."""
-    with _named(path):
-        _header(path)  # which is small enough to be read whole
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = _description(file.metadata(), kind)
-                check_description(metadata, kind)
-                check_tensors(_layout(file), kind, metadata)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise _not_whole(f" ({str(error).splitlines()[0]})") from None
-        except OSError as error:
-            raise ModelFileError(f"cannot be read: {error.strerror or error}") from None
+    with _named(path), reading.opened(path) as file:
+        header = reading.read_header(file)
+        metadata = _description(header.described, kind)
+        check_description(metadata, kind)
+        layout = {name: (entry.type, entry.shape) for name, entry in header.tensors.items()}
+        check_tensors(layout, kind, metadata)
+        tensors = reading.read_tensors(file, header)
         if "sha256" in metadata and metadata["sha256"] != checksum(tensors):
             raise ModelFileError("damaged: its tensors do not match their sha256; copy it again")
     return tensors, metadata
-
-
-def _layout(file: Any) -> Layout:
-    """The types and shapes of the tensors of an open file, none of which is read."""
-    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-    return {name: (str(found.get_dtype()), tuple(found.get_shape())) for name, found in slices.items()}
-
-
-def _not_whole(reason: str = "") -> ModelFileError:
-    return ModelFileError(f"not a whole safetensors file{reason}; copy it again, or train anew")
 
 
 def read_header(path: Path, kind: str) -> dict[str, Any]:
@@ -215,37 +175,8 @@ def read_header(path: Path, kind: str) -> dict[str, Any]:
     Raises:
         ModelFileError: it is missing, damaged, or of another version or kind, as far as the header shows.
     """
-    with _named(path):
-        try:
-            header = json.loads(_header(path))
-        except (ValueError, RecursionError):
-            raise _not_whole() from None
-        if not isinstance(header, dict):
-            raise _not_whole()
-        return _description(header.get("__metadata__"), kind)
-
-
-def _header(path: Path) -> bytes:
-    """The header of a file: JSON, after its length in 8 little-endian bytes.
-
-    What claims to be longer, or to hold more values, than that of any model is refused, so that no file makes
-    us read and parse gigabytes of JSON.
-
-    Raises:
-        ModelFileError: it is missing, cut short or too long.
-    """
-    _require_file(path)
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > os.fstat(file.fileno()).st_size - 8:
-                raise _not_whole(" (it ends within its header)")
-            header = file.read(length) if length <= LONGEST_HEADER else b""
-    except OSError as error:
-        raise ModelFileError(f"cannot be read: {error.strerror or error}") from None
-    if length > LONGEST_HEADER or sum(map(header.count, (b"{", b"[", b","))) > MOST_VALUES:
-        raise ModelFileError(f"its header, of {length:,} bytes, is larger than that of any model")
-    return header
+    with _named(path), reading.opened(path) as file:
+        return _description(reading.read_header(file).described, kind)
 
 
 def _description(described: Any, kind: str) -> dict[str, Any]:

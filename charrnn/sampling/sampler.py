@@ -174,8 +174,9 @@ class Sampler:
         self._recent: deque[int] = deque(maxlen=min(config.repetition_window, sys.maxsize))
         self._bias = dict(bias or {})
         filters = bool(config.top_k or config.top_p < 1 or config.min_p or self._penalizes or self._bias)
+        # A smaller temperature has no finite inverse.
         self._plain = (
-            not filters and config.temperature > 0 and largest / config.temperature < LARGEST_EXPONENT
+            not filters and config.temperature > 1e-300 and largest / config.temperature < LARGEST_EXPONENT
         )
         self._inverse = np.array(1 / (config.temperature or 1.0))  # 0-d: no conversion at every call
         self._weights = np.empty(0)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError
+from charrnn.text.bounds import TooMuch, bound_of
 from charrnn.text.corpus import read_corpus
 from charrnn.text.reading import as_utf8, read_symbols
 from charrnn.text.scored import Pieces, ScoredText, gather, read_text, text_config
@@ -62,12 +63,15 @@ def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str
     changed = CorpusError(f"{', '.join(paths)}: changed since the model learnt it; {remedy}")
     size, expected = 0, recorded.get("bytes")
     try:
-        sources = find_sources(paths, config).sources
+        bound = bound_of(expected, column=bool(config.column))
+        sources = find_sources(paths, config, bound=bound).sources
         digest = hashlib.sha256()
         for piece in read_symbols(sources, config, digest):
             size += len(as_utf8(piece))
             if isinstance(expected, int) and size > expected:
                 raise changed  # which the rest, that may be endless, cannot undo
+    except TooMuch:
+        raise changed from None
     except CorpusError as error:
         if error is changed:
             raise

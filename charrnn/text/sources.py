@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from charrnn.config import CorpusConfig
 from charrnn.errors import CorpusError, counted
 from charrnn.files import LOCK_FILE, holds_run, is_run_file, lock_owner
+from charrnn.text.bounds import Bound, TooMuch
 from charrnn.text.cache import is_cache
 from charrnn.text.streams import CHUNK, read_pipe, read_stdin
 from charrnn.text.xz import MEMORY, XzFile
@@ -130,19 +131,25 @@ class Source:
             "name the text's --encoding, or learn bytes with --tokenizer byte"
         )
 
-    def refusal(self, config: CorpusConfig) -> str | None:
+    def refusal(self, config: CorpusConfig, bound: Bound) -> str | None:
         """Why the file is not read as one of a directory's, with its name; None if it is.
 
         It must decode to its end, and be a table if a column is wanted.
+
+        Raises:
+            TooMuch: it exceeds the bound.
         """
         if config.column and self.delimiter is None:
             return f"{self.name}: not .csv or .tsv"
         if config.tokenizer == "byte":
             return None
         try:
-            for _ in self.text(config):
-                pass
+            for piece in self.text(config):
+                bound.spend(len(piece))
+        except TooMuch:
+            raise
         except CorpusError as error:
+            bound.spend(CHUNK)  # at most so much was read that did not become a piece
             return str(error).partition(";")[0]
         return None
 
@@ -211,7 +218,9 @@ class Found:
     skipped: Skipped = dataclasses.field(default_factory=Skipped)
 
 
-def find_sources(paths: Iterable[str], config: CorpusConfig, output: Path | None = None) -> Found:
+def find_sources(
+    paths: Iterable[str], config: CorpusConfig, output: Path | None = None, bound: Bound | None = None
+) -> Found:
     """The sources at files, directories and "-" (stdin, which is read to its end).
 
     Directories are searched for texts without run directories, which hold a model or a state.
@@ -220,9 +229,11 @@ def find_sources(paths: Iterable[str], config: CorpusConfig, output: Path | None
         paths: of files and directories.
         config: how the text will be read; with a column, .csv and .tsv files become tables.
         output: the directory of the run that will learn the text, which is passed over too.
+        bound: on what is looked at in directories.
 
     Raises:
         CorpusError: a path does not exist, or a directory contains no text.
+        TooMuch: the directories exceed the bound.
     """
     sources: list[Source] = []
     skipped = Skipped()
@@ -233,7 +244,7 @@ def find_sources(paths: Iterable[str], config: CorpusConfig, output: Path | None
         if name == "-":
             sources.append(Source(path, name, copy=read_stdin()))
         elif path.is_dir():
-            found = _find_in_directory(path, config, output)
+            found = _find_in_directory(path, config, output, bound or Bound())
             sources += found.sources
             skipped += found.skipped
         elif path.is_file():
@@ -260,7 +271,7 @@ def _file(path: Path, name: str, config: CorpusConfig) -> Source:
     return Source(path, name, DELIMITERS.get(plain.suffix.lower()) if config.column else None)
 
 
-def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | None) -> Found:
+def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | None, bound: Bound) -> Found:
     """The texts below a directory, without hidden files and run directories.
 
     If the directory itself is a run's, only the files that the training wrote are left out.
@@ -276,6 +287,7 @@ def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | Non
         refused.append(f"{error.filename}: {error.strerror}")
 
     for folder, folders, files in os.walk(directory, onerror=unreadable):
+        bound.spend(files=1 + len(files))
         if own := is_run(folder):
             # A new run's directory, in which there is only its lock or its cache, is not worth a word.
             runs += holds_run(folder) or bool(folders) or not all(map(is_run_file, files))
@@ -293,7 +305,7 @@ def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | Non
             source = _file(path, str(path), config)
             if name.startswith(".") or not path.is_file() or path.stat().st_size == 0:
                 unnamed += 1
-            elif reason := source.refusal(config):
+            elif reason := source.refusal(config, bound):
                 refused.append(reason)
             else:
                 sources.append(source)

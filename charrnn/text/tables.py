@@ -7,6 +7,7 @@ with N counted from 0, and a name that was there before gets ".1", ".2" and so o
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from charrnn.errors import CorpusError, counted
@@ -60,15 +61,16 @@ def column_names(header: Sequence[str]) -> list[str]:
     >>> column_names(["name", "", "name", "name"])
     ['name', 'Unnamed: 1', 'name.1', 'name.2']
     """
-    names: list[str] = []
+    names: dict[str, None] = {}  # as an ordered set
+    cells = set(header)
     for number, cell in enumerate(header):
         name = plain = cell or f"Unnamed: {number}"
         count = 0
-        while name in names or (count and name in header):
+        while name in names or (count and name in cells):
             count += 1
             name = f"{plain}.{count}"
-        names.append(name)
-    return names
+        names[name] = None
+    return list(names)
 
 
 def _place(column: str, header: Sequence[str], name: str) -> int:
@@ -79,7 +81,7 @@ def _place(column: str, header: Sequence[str], name: str) -> int:
     """
     if column in header:
         return header.index(column)
-    if column.isascii() and column.isdigit() and 1 <= int(column) <= len(header):
+    if re.fullmatch("[0-9]{1,18}", column) and 1 <= int(column) <= len(header):
         return int(column) - 1
     shown = ", ".join(header[:LONGEST_LIST]) + (", ..." if len(header) > LONGEST_LIST else "")
     raise CorpusError(

@@ -15,7 +15,8 @@ import pytest
 from charrnn.evaluation.evaluator import Evaluator, score_text
 from charrnn.model.file import load_model, save_model
 from charrnn.text.recorded import recorded_split
-from tests.conftest import PLAY, Charrnn, ModelWriter, Result, environment, random_model
+from tests.conftest import PLAY, Charrnn, ModelWriter, environment, random_model
+from tests.forkserver import Result
 
 COLUMNS = [
     "text",

@@ -19,10 +19,12 @@ import pytest
 import charrnn as package
 from charrnn.api import Model
 from charrnn.cli import main as cli_module
+from charrnn.cli.commands import COMMANDS as LISTED
 from charrnn.cli.main import cli, run
 from charrnn.cli.options import Duration
 from charrnn.errors import CharrnnError, ConfigError, CorpusError
-from tests.conftest import ROOT, Charrnn, Result, command, environment, random_model
+from tests.conftest import ROOT, Charrnn, command, environment, random_model
+from tests.forkserver import Result
 
 COMMANDS = sorted(cli.commands)
 OPTIONS = [
@@ -263,12 +265,12 @@ try:
 except SystemExit as error:
     assert not error.code, error.code
 import json
-json.dump(sorted(name for name in sys.modules if "." not in name), open("modules.json", "w"))
+json.dump(sorted(sys.modules), open("modules.json", "w"))
 """
 
 
 def modules_of(tmp_path: Path, *arguments: str) -> set[str]:
-    """The top-level modules that a command has imported when it ends well."""
+    """The modules that a command has imported when it ends well."""
     program = LAZY.format(arguments=list(arguments))
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -301,6 +303,31 @@ def test_sampling_does_not_import_torch(tmp_path: Path, model_path: Path, flags:
     modules = modules_of(tmp_path, "sample", "-m", str(model_path), *flags)
     assert "torch" not in modules
     assert "numpy" in modules
+
+
+def test_a_command_is_imported_when_it_is_used(tmp_path: Path, model_path: Path) -> None:
+    """Help and completion import no command, and ``charrnn sample`` none but its own."""
+    every = {module for module, _, _ in LISTED.values()}
+    assert not every & modules_of(tmp_path, "--help")
+    sampling = modules_of(tmp_path, "sample", "-m", str(model_path), "-n", "1")
+    assert every & sampling == {"charrnn.cli.sample"}
+    assert not any(name.startswith("charrnn.training") for name in sampling)
+
+
+def test_commands_are_listed_by_their_own_help() -> None:
+    """What the list says of a command is the first paragraph of its help, and its name is its own."""
+    for name, (_, _, help) in LISTED.items():
+        command = cli.commands[name]
+        assert command.name == name
+        assert help == " ".join((command.help or "").split("\n\n")[0].split())
+
+
+def test_an_unknown_command_is_one_line_that_knows_the_others(here: Callable[..., Result]) -> None:
+    """A mistyped command is named, with those that are like it."""
+    result = here("trian")
+    assert result.status == 2
+    assert "No such command 'trian'" in result.err
+    assert "train" in result.err
 
 
 @pytest.mark.parametrize(
@@ -343,7 +370,26 @@ def test_durations_are_read_as_people_write_them(written: str, seconds: float) -
     assert Duration().convert(written, None, None) == seconds
 
 
-@pytest.mark.parametrize("written", ["", "s", "3x", "-3m", "3 m", "1e3", "nan", "3m,", "3M"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            "",
+            "s",
+            "3x",
+            "-3m",
+            "3 m",
+            "1e3",
+            "nan",
+            "3m,",
+            "3M",
+            "3m\n",
+            "1_0s",
+            "\N{ARABIC-INDIC DIGIT THREE}s",
+        ),
+        *("1s1", "1h30", "30m1h", "1m1m", "1.5.5s", ".5s", "1.s"),
+    ],
+)
 def test_what_is_no_duration_is_refused(written: str) -> None:
     """Anything else is wrong usage."""
     with pytest.raises(click.BadParameter, match="is not a length of time"):

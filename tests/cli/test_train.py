@@ -42,7 +42,8 @@ from charrnn.text.cache import MAGIC
 from charrnn.training.lock import RunLock
 from charrnn.training.state import load_training
 from charrnn.training.step import TrainingStep
-from tests.conftest import PLAY, TINY, Charrnn, Result, command, environment
+from tests.conftest import PLAY, TINY, Charrnn, command, environment
+from tests.forkserver import Result
 
 TEXT = "".join(f"{number} men went to mow, went to mow a meadow,\n" for number in range(60))
 QUICK = (*TINY, "--steps", 3, "--seed", 1)

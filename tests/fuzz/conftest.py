@@ -63,11 +63,6 @@ class Fuzz:
             pytest.fail(f"{len(self.failures)} of {self.tried} cases (seed {SEED}):\n{shown}", pytrace=False)
 
 
-def broken(number: int, what: str) -> pytest.MarkDecorator:
-    """Marks what is known to fail, by its number in the issue "Hard to break" and in a few words."""
-    return pytest.mark.xfail(strict=False, reason=f"issue 13, number {number}: {what}")
-
-
 @pytest.fixture
 def fuzz(request: pytest.FixtureRequest) -> Fuzz:
     """The cases of this test, which ends with ``fuzz.check()``."""
@@ -80,7 +75,7 @@ RUN: list[Fuzz] = []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says how many cases there were, and in a long run what broke, known or not."""
+    """Says how many cases there were, and in a long run all that broke."""
     failures = sum(len(fuzz.failures) for fuzz in RUN)
     terminalreporter.write_line(f"fuzz: {sum(fuzz.tried for fuzz in RUN)} cases, {failures} failures")
     for fuzz in RUN if CASES else ():

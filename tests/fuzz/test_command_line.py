@@ -16,7 +16,7 @@ import pytest
 from charrnn.cli.main import cli
 from charrnn.model.file import save_model
 from tests.conftest import random_model
-from tests.fuzz.conftest import Fuzz, broken
+from tests.fuzz.conftest import Fuzz
 from tests.fuzz.edges import ANY, EDGES, HOSTILE, USUAL, WRONG, Edge, Flag
 from tests.fuzz.judge import judge
 from tests.fuzz.zygote import TEXT, Case, Outcome, Zygote
@@ -104,21 +104,10 @@ def problems(edges: list[Edge], outcomes: list[Outcome], tmp_path: Path, fuzz: F
     shutil.rmtree(tmp_path)
 
 
-BROKEN = {
-    ("train", "--threads"): broken(22, "more than fits 32 bits is a ValueError of torch"),
-    ("train", "--time"): broken(22, "1s1 is two seconds"),
-    ("sample", "--temperature"): broken(14, "1e-320 is a RuntimeWarning"),
-    ("sample", "--repetition-penalty"): broken(7, "1e39 is a RuntimeWarning"),
-    ("sample", "--repetition-window"): broken(14, "2^63 is an OverflowError"),
-}
-OPTIONS = [
-    pytest.param(command, name, id=f"{command} {name}", marks=BROKEN.get((command, name), ()))
-    for command in EDGES
-    for name in EDGES[command]
-]
+OPTIONS = [(command, name) for command in EDGES for name in EDGES[command]]
 
 
-@pytest.mark.parametrize(("command", "name"), OPTIONS)
+@pytest.mark.parametrize(("command", "name"), OPTIONS, ids=map(" ".join, OPTIONS))
 def test_edges(command: str, name: str, furniture: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz) -> None:
     """Each value ends with a status that its range allows; a refusal is one line; no input is changed."""
     edges = fuzz.some(EDGES[command][name].edges(name), 4)
@@ -139,7 +128,6 @@ def test_hostile_values(command: str, furniture: Path, tmp_path: Path, zygote: Z
     fuzz.check()
 
 
-@broken(2, "--html with --force replaces the text or the model")
 @pytest.mark.parametrize("page", ["t.txt", "m.safetensors"])
 def test_no_page_replaces_what_is_read(
     page: str, furniture: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charrnn.config import Cell, Output
-from charrnn.model.engine import THREADED, Engine
+from charrnn.model.engine import THREADED, Engine, log_softmax
 from charrnn.model.file import ModelFile
 from tests.conftest import random_model
 
@@ -208,6 +209,44 @@ def test_no_logit_exceeds_the_bound(cell: Cell) -> None:
     model = random_model(cell, scale=20.0)
     engine = Engine(model)
     assert np.abs(engine.stream().read(some_ids(model))).max() <= engine.largest * (1 + 1e-5)
+
+
+def test_the_bound_is_reached() -> None:
+    """A symbol's logit comes as near to the bound as saturated units take it, whatever the others have."""
+    model = random_model("rnn", layers=1, vocabulary="ab")
+    model.weights["output.weight"][...] = [[3.0], [0.1]]
+    model.weights["output.bias"][...] = [2.0, 50.0]
+    model.weights["layers.0.recurrent.bias"][...] = 100.0
+    engine = Engine(model)
+    assert engine.largest == pytest.approx(50.8)
+    assert engine.stream().step(0).tolist() == pytest.approx([26.0, 50.8])
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_streams_can_be_exchanged(cell: Cell) -> None:
+    """``select`` gives a stream the whole state of another one, ``restore_one`` that of a single one."""
+    engine = Engine(random_model(cell))
+    texts = np.array([[1, 2, 3, 4], [9, 8, 7, 6], [5, 5, 0, 5]])
+    batch, singles = engine.stream(3), [engine.stream() for _ in texts]
+    for ids in texts.T:
+        batch.step(ids)
+    for single, ids in zip(singles, texts, strict=True):
+        single.read(ids)
+    saved = [single.save() for single in singles]
+    batch.select(np.array([2, 0, 0]))
+    batch.restore_one(1, saved[1])
+    for single, state in zip(singles, (saved[2], saved[1], saved[0]), strict=True):
+        single.restore(state)
+    for id in (3, 1, 2):
+        found = batch.step(np.full(3, id)).T
+        np.testing.assert_allclose(found, [single.step(id) for single in singles], atol=1e-5)
+
+
+def test_rows_of_very_different_size_have_their_own_softmax() -> None:
+    """What is far below another row's maximum is not lost."""
+    logits = np.array([[0.0, 0.0], [-1e4, -1e4], [5e3, -5e3]], np.float32)
+    expected = [[-math.log(2)] * 2, [-math.log(2)] * 2, [0, -1e4]]
+    np.testing.assert_allclose(log_softmax(logits), expected, rtol=1e-6)
 
 
 def test_relu_logits_have_no_bound() -> None:

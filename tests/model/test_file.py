@@ -470,17 +470,6 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
             load_model(path)
 
 
-def test_unreadable_files_are_not_called_damaged(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that may not be read is reported with the system's reason."""
-
-    def forbidden(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr("charrnn.model.file.safe_open", forbidden)
-    with pytest.raises(ModelFileError, match=f"^{model_path}: cannot be read: Permission denied$"):
-        load_model(model_path)
-
-
 def test_states_are_no_models_and_models_no_states(tmp_path: Path, model_path: Path) -> None:
     """Each kind of file is recognized by both readers."""
     state = tmp_path / "state"

@@ -49,6 +49,29 @@ def test_probabilities_are_the_softmax(logits: Floats) -> None:
     np.testing.assert_allclose(log_probabilities(logits), logits - math.log(total), atol=1e-5)
 
 
+def test_rows_of_very_different_size_have_their_own_distribution() -> None:
+    """What is far below another row's maximum is not lost."""
+    logits = np.array([[0.0, 0.0], [-1e4, -1e4], [-5e3, 5e3]])
+    assert probabilities(logits).tolist() == [[0.5, 0.5], [0.5, 0.5], [0, 1]]
+    assert draw_many(logits, np.array([0.7, 0.3, 0.0])).tolist() == [1, 0, 1]
+
+
+def test_a_nucleus_that_holds_p_exactly_is_enough() -> None:
+    """Of two ids of probability one half, the first holds p = 0.5."""
+    assert kept(keep_top_p(np.zeros(2), 0.5)) == {0}
+    assert kept(keep_top_p(np.zeros(2), 0.500001)) == {0, 1}
+
+
+def test_a_seed_of_its_own_takes_the_place_of_the_settings() -> None:
+    """Samplers of several texts have the settings in common, but not the seed."""
+    config, other = SamplingConfig(seed=1), SamplingConfig(seed=2)
+
+    def chosen(sampler: Sampler) -> list[int]:
+        return [sampler(np.zeros(50)) for _ in range(20)]
+
+    assert chosen(Sampler(config, seed=2)) == chosen(Sampler(other)) != chosen(Sampler(config))
+
+
 @given(logits_of, st.floats(0.05, 20))
 def test_temperature_is_a_power(logits: Floats, temperature: float) -> None:
     """Temperature T makes probabilities proportional to p^(1/T)."""

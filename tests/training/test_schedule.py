@@ -53,6 +53,16 @@ def test_epochs_are_steps(epochs: float, steps: int) -> None:
     assert it.progress.step == steps
 
 
+def test_the_shortest_time_is_a_step() -> None:
+    """A training, or an extension, whose time is gone before its first step makes one and is evaluated."""
+    it = schedule(validation=500, time=1e-7)
+    it.spent(0.5)
+    assert simulate(it, 0.01, 0.1) == [1]
+    it.progress.extend()
+    it.spent(0.5)
+    assert simulate(it, 0.01, 0.1) == [2]
+
+
 def test_evaluations_do_not_depend_on_speed() -> None:
     """Where steps are counted, evaluations come at the same steps on any machine."""
     fast, slow = (simulate(schedule(validation=500, steps=333), cost, cost) for cost in (0.001, 5.0))
