@@ -40,6 +40,7 @@ PAIRS_A_STEP = 64  # more make each pass cheaper, but fewer steps
 MEASURED_SECONDS = 1.0
 MEASURED_SHARE = 0.02  # of --time, where that is less
 MEASURED_STEPS = 8
+LEAST_MEASURED = 10.0  # seconds of --time, from which on the number of replicas is measured
 VALIDATED_SHARE = 0.1  # of --time, that one evaluation may take
 LEAST_VALIDATED = 1000  # characters, even so
 
@@ -167,9 +168,10 @@ def fastest_replicas(
 ) -> int | None:
     """The number of replicas with which steps are fastest, from a few steps; None where it is not measured.
 
-    The result of a training does not depend on it. With --steps and --epochs nothing is measured.
+    The result of a training does not depend on it. With --steps and --epochs nothing is measured, and neither
+    is it for a training so short that this would take too much of it.
     """
-    if training.replicas is not None or training.time is None:
+    if training.replicas is not None or (training.time or 0.0) < LEAST_MEASURED:
         return training.replicas
     training = _part_of(training, machine)
     most = default_replicas(training, round(symbols_a_step(corpus, training) / training.seq_length), machine)
@@ -184,7 +186,7 @@ def fastest_replicas(
     for number in range(MEASURED_STEPS):
         for count, step in steps.items():  # in turns: other programs come and go
             costs[count] += _step_costs(step, 1, math.inf, first=number)
-        if time.perf_counter() - began > seconds:
+        if number and time.perf_counter() - began > seconds:
             break
     return min(costs, key=lambda count: statistics.median_low(costs[count][1:] or costs[count]))
 
