@@ -29,6 +29,8 @@ from charrnn.config import ModelConfig
 
 # The recurrent state: for each layer (h, c) of an LSTM, else (h,); tensors of (1, batch, hidden).
 State = list[tuple[Tensor, ...]]
+# What a network does for those who only score: ids (time, batch) and a state to logits and the next state.
+Forward = Callable[[Tensor, State | None], tuple[Tensor, State]]
 
 CELLS: dict[str, Callable[[int, int], nn.LSTM | nn.GRU | nn.RNN]] = {
     "lstm": nn.LSTM,

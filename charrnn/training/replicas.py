@@ -8,14 +8,16 @@ for each other thousands of times a step, which scales badly, and on a busy mach
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from charrnn.config import TrainingConfig
 from charrnn.model.device import Machine
+from charrnn.model.network import CharRNN, State
 from charrnn.system import available_cores
 
 T = TypeVar("T")
@@ -82,11 +84,6 @@ class Replicas:
         if self._pool is not None:
             torch.set_num_threads(self._each)
 
-    def end(self) -> None:
-        """Gives the caller's torch all threads, for what is not shared out."""
-        if self._pool is not None:
-            torch.set_num_threads(self._threads)
-
     def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
         """What the function returns for each of the arguments, in their order; computed at once.
 
@@ -99,3 +96,39 @@ class Replicas:
         for future in running:
             future.exception()  # waits: what they work on must not change under them
         return [future.result() for future in running]
+
+
+class SharedForward:
+    """A network whose streams or items are shared out among replicas, for scoring without gradients.
+
+    Args:
+        model: the network, in evaluation mode.
+        replicas: that compute at once.
+    """
+
+    def __init__(self, model: CharRNN, replicas: Replicas) -> None:
+        self._model, self._replicas = model, replicas
+
+    def __call__(self, ids: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """Logits (time, batch, vocabulary) of ids (time, batch), and the state after them."""
+        shares = [share for share in split(0, ids.shape[1], self._replicas.count) if share[0] < share[1]]
+
+        @torch.inference_mode()  # of which each thread has its own
+        def forward(begin: int, end: int) -> tuple[Tensor, State]:
+            mine = state and [tuple(part[:, begin:end].contiguous() for part in layer) for layer in state]
+            found: tuple[Tensor, State] = self._model(ids[:, begin:end], mine)
+            return found
+
+        parts = self._replicas.map(forward, *zip(*shares, strict=True))
+        if len(parts) == 1:
+            return parts[0]
+        logits, states = zip(*parts, strict=True)
+        return torch.cat(logits, 1), join_states(states)
+
+
+def join_states(states: Sequence[State]) -> State:
+    """One state of all streams, from the states of some each."""
+    return [
+        tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))  # (1, batch, hidden)
+        for layers in zip(*states, strict=True)
+    ]

@@ -24,7 +24,7 @@ from charrnn.training.batches import IGNORED, Batches, LaneBatches, build_batche
 from charrnn.training.dropout import Masks
 from charrnn.training.group import GATHER, STEP, Group, Meeting
 from charrnn.training.optimizer import build_optimizers, clip_gradients, update
-from charrnn.training.replicas import Replicas, default_replicas, split
+from charrnn.training.replicas import Replicas, default_replicas, join_states, split
 
 
 class Part(NamedTuple):
@@ -92,12 +92,7 @@ class TrainingStep:
     @property
     def hidden(self) -> State | None:
         """The hidden state of this process's lanes that the next window begins with; None for zeros."""
-        if self._hidden is None:
-            return None
-        return [
-            tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))  # (1, lanes, hidden)
-            for layers in zip(*self._hidden, strict=True)
-        ]
+        return None if self._hidden is None else join_states(self._hidden)
 
     def _shares(self, batch: int) -> list[tuple[int, int]]:
         """Where in a batch the lanes or items of each replica of this process begin and end."""

@@ -82,7 +82,7 @@ class Trainer:
         # A resumed training goes on with as many replicas, unless told otherwise.
         self.config = dataclasses.replace(config.with_length(), replicas=self.step.replicas.count)
         self.model, self.machine = self.step.model, machine
-        self.validation = Validation(corpus, self.config.validate, machine)
+        self.validation = Validation(corpus, self.config.validate, machine, self.step.replicas)
         self.schedule = Schedule(
             self.config,
             self.step.window,
@@ -229,7 +229,6 @@ class Trainer:
         """Scores the validation split, logs the result, and keeps the model if it is the best so far."""
         began = time.perf_counter()
         self._collect_losses()
-        self.step.replicas.end()
         loss = self.validation.loss(self.model, self._evaluating)
         if self.stopping:
             return  # this evaluation is made anew on resuming

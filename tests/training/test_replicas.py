@@ -21,6 +21,7 @@ from charrnn.training.replicas import Replicas, default_replicas, split
 from charrnn.training.setup import Request, open_training
 from charrnn.training.step import TrainingStep, build_step
 from charrnn.training.trainer import Interrupted, Trainer
+from charrnn.training.validation import Validation
 
 MACHINE = choose_machine("cpu", "fp32")
 
@@ -265,3 +266,17 @@ def stop_at(trainer: Trainer, step: int) -> None:
 
     with pytest.raises(Interrupted):
         trainer.run(Stop())
+
+
+@pytest.mark.parametrize("text", ["corpus", "lines", "pairs"])
+def test_validation_is_shared_out(text: str, request: pytest.FixtureRequest) -> None:
+    """The validation loss, and how many targets are exact, do not depend on the number of replicas."""
+    read: Corpus = request.getfixturevalue(text)
+    model = make_step(read, 1).model
+    found = []
+    for count in (1, 3):
+        validation = Validation(read, 10**6, MACHINE, Replicas(count))
+        found.append((validation.loss(model, lambda _: False), validation.exact(model)))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
+    assert found[0][1] == found[1][1]
+    assert model.training
