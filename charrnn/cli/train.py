@@ -136,8 +136,6 @@ def train(
 
 def work(launch: Launch, settings: dict[str, Any]) -> int:
     """Trains for the first of torchrun's processes, which alone decides when to stop."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     from charrnn.training.follower import follow
 
     follow(launch, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from charrnn.system import Launch
 from charrnn.text.corpus import Corpus
 from charrnn.training.group import GATHER, RETURN, STEP, STOP, Group
 from charrnn.training.step import build_step
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,8 @@ def follow(launch: Launch, settings: Mapping[str, Any]) -> None:
     prepare_torch(session.threads)
     group = Group(launch)
     plan: Plan = group.send()
+    for stopping in STOPPING:
+        signal.signal(stopping, signal.SIG_IGN)  # from now on the first process decides when to stop
     machine = choose_machine(plan.device, plan.precision)  # type: ignore[arg-type]
     training = dataclasses.replace(plan.training, threads=session.threads, replicas=session.replicas)
     step = build_step(group.send_corpus(), plan.model, training, machine, group)

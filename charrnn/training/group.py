@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ class Group:
         if torch.cuda.is_available():
             torch.cuda.set_device(launch.local_rank)
             backend = "cpu:gloo,cuda:nccl"
-        with self._meeting():
+        with self._meeting(), _ended_by_signals():
             place = rendezvous("env://", self.rank, self.size, timeout=PATIENCE)
             # The store may be the one from before a restart, with the addresses of processes that are gone.
             self._store = PrefixStore(f"charrnn {launch.restarts}", next(iter(place))[0])
@@ -149,6 +150,17 @@ class Group:
             with contextlib.suppress(RuntimeError, AttributeError):
                 lost.told = self._store.add("said", 1) > 1  # by the process that saw it first
             raise lost from error
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM end the process: while torch waits, no handler in Python would be called."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Meeting:
