@@ -226,6 +226,13 @@ class TrainingConfig(Config):
     device: Device = setting("auto", "Device to train on.")
     precision: Precision = setting("auto", "Arithmetic of training; auto chooses bf16 where it is faster.")
     threads: int | None = setting(None, "Number of CPU threads.", above=0, at_most=4096, shown="one per core")
+    replicas: int | None = setting(
+        None,
+        "Number of parts of each batch that are computed at once, on a share of the threads each.",
+        above=0,
+        at_most=4096,
+        shown="by the threads and the batch size",
+    )
     validate: int = setting(
         MOST_VALIDATED, "Characters of the held-out text that an evaluation scores at most.", at_least=1
     )
@@ -266,7 +273,7 @@ class TrainingConfig(Config):
 
 # Settings of training that its outcome does not depend on: they may change on resuming, and a model file
 # does not record them.
-CADENCE = frozenset({"threads", "save_every", "sample_every", "keep_every"})
+CADENCE = frozenset({"threads", "replicas", "save_every", "sample_every", "keep_every"})
 
 
 def draw_seed(entropy: Callable[[int], bytes]) -> int:

@@ -14,8 +14,10 @@ import click
 from charrnn.cli.options import Duration, PathName, config_option, given, quiet_option
 from charrnn.config import CorpusConfig, ModelConfig, NGramConfig, TrainingConfig
 from charrnn.settings import rules
+from charrnn.system import launched
 
 if TYPE_CHECKING:
+    from charrnn.system import Launch
     from charrnn.training.listener import Listener
     from charrnn.training.trainer import Trainer
 
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "device")
 @config_option(TrainingConfig, "precision")
 @config_option(TrainingConfig, "threads")
+@config_option(TrainingConfig, "replicas")
 @config_option(TrainingConfig, "eval_every")
 @config_option(TrainingConfig, "save_every", type=Duration())
 @config_option(TrainingConfig, "keep_every", type=Duration())
@@ -88,13 +91,17 @@ def train(
         raise click.UsageError("--resume goes on with a run and --init-from begins one; give one")
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
-    asked = given(context)
+    asked, launch = given(context), launched()
     if settings["cell"] == "ngram":
         from charrnn.cli.ngram import train_ngram
 
-        return train_ngram(corpus, output_dir, asked, began)
+        follows = launch is not None and launch.rank > 0  # one process counts
+        return 0 if follows else train_ngram(corpus, output_dir, asked, began)
     if "order" in asked:
         raise click.UsageError("--order is for --cell ngram; leave it out")
+    asked = {name: value for name, value in asked.items() if name in settings}
+    if launch is not None and launch.rank > 0:
+        return work(launch, asked)
     from charrnn.cli.beside import add_ngram
     from charrnn.cli.idle import idle_in_training
     from charrnn.cli.output import note, note_lines, one_line
@@ -114,7 +121,7 @@ def train(
         Request(
             paths=corpus,
             directory=output_dir,
-            settings={name: value for name, value in asked.items() if name in settings},
+            settings=asked,
             resume=resume,
             force=force,
             init_from=None if init_from is None else find_model(init_from),
@@ -141,6 +148,14 @@ def train(
         click.echo(one_line(line))
     for line in beside:
         click.echo(line)
+    return 0
+
+
+def work(launch: Launch, settings: dict[str, Any]) -> int:
+    """Trains for the first of torchrun's processes, which alone decides when to stop."""
+    from charrnn.training.follower import follow
+
+    follow(launch, settings)
     return 0
 
 

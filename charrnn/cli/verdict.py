@@ -22,6 +22,13 @@ from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
 
 
+def _shared_out(trainer: Trainer) -> str:
+    """Among whom the batches are shared out; nothing where that is nobody."""
+    counts = {"worker": trainer.group.size, "replica": trainer.step.replicas.count}
+    shared = " of ".join(counted(count, thing) for thing, count in counts.items() if count > 1)
+    return f", by {shared}" if shared else ""
+
+
 def describe(prepared: Prepared) -> str:
     """The text, the model, the batches and the start of a training, a line each."""
     trainer = prepared.trainer
@@ -37,7 +44,7 @@ def describe(prepared: Prepared) -> str:
         *_hints(corpus),
         f"model: {config.num_layers} x {config.hidden_size} {config.cell.upper()}, "
         f"{counted(parameters, 'parameter')}, dropout {config.dropout:g}, on {machine.device.type} in "
-        f"{machine.precision}",
+        f"{machine.precision}{_shared_out(trainer)}",
     ]
     for name, size, text in corpus.expanded:
         lines.append(f"compressed: {name}, {size / 1e6:,.2f} MB, holds {text / 1e6:,.1f} MB of text")

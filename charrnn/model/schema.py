@@ -156,9 +156,10 @@ PROGRESS: Mapping[str, Check] = {
     "base_seconds": SECONDS,
     "kept": COUNT,
     "kept_at": SECONDS,
+    "session": Rule(str, optional=True),
 }
 # What states of version 0.1.0 do not have.
-LATER = frozenset({"aside", "before", "part_best", "base_step", "base_seconds", "kept", "kept_at"})
+LATER = frozenset({"aside", "before", "part_best", "base_step", "base_seconds", "kept", "kept_at", "session"})
 
 MODEL: Mapping[str, Section | Check] = {
     "architecture": ARCHITECTURE,
@@ -310,8 +311,9 @@ def _check_state_tensors(
     hidden state for every layer.
     """
     needed: dict[str, tuple[int | None, ...]] = {f"weights.{name}": shape for name, shape in shapes.items()}
-    needed |= {"random.cpu": (None,), "gradient_norm": ()}
+    needed |= {"gradient_norm": ()}
     optional: list[dict[str, tuple[int | None, ...]]] = [
+        {"random.cpu": (None,)},  # of generators that drew the dropout masks in version 0.1.0
         {"random.cuda": (None,)},
         dict(_optimizer_shapes(shapes, str(training.get("optimizer", "muon")))),
         dict(_hidden_shapes(config)),

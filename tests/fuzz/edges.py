@@ -202,6 +202,7 @@ TRAIN: dict[str, Values | Flag] = {
     "--device": choice("auto", "cpu", some=("cuda", "mps")),
     "--precision": choice("auto", "fp32", some=("bf16",)),
     "--threads": Values(ok=("1", "2"), refused=("0", "-1", *NO_INTEGER), any=("16", *HUGE)),
+    "--replicas": whole(1, 4096, ok=("2", "3")),
     "--eval-every": whole(1),
     "--save-every": Values(
         ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)

@@ -32,6 +32,7 @@ from charrnn.training.choices import (
     batch_for,
     choose_model,
     dropout_for,
+    fastest_replicas,
     learnt_share,
     measure_speed,
     size_for,
@@ -196,6 +197,35 @@ def test_uneven_lines_are_measured_as_they_are_read(tmp_path: Path, monkeypatch:
     settings = TrainingConfig(seed=1, time=1e4)
     speed = measure_speed(ModelConfig(hidden_size=8), settings, uneven, choose_machine("cpu", "fp32"))
     assert speed == pytest.approx(sum(read) / now[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("fastest", [1, 2, 4])
+def test_the_fastest_replicas_are_taken(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, fastest: int
+) -> None:
+    """Of one, half and all replicas those are taken whose steps are fastest, not counting the first step."""
+    now, made = [0.0], [0]
+
+    def call(step: TrainingStep, number: int, rate: float) -> None:  # noqa: ARG001
+        count = step.replicas.count
+        now[0] += 5.0 / count if number == 0 else 0.01 * (1 + abs(count - fastest))
+        made[0] += 1
+
+    monkeypatch.setattr(TrainingStep, "__call__", call)
+    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
+    machine, small = choose_machine("cpu", "fp32"), ModelConfig(hidden_size=8)
+    settings = TrainingConfig(seed=1, time=1e4, threads=4, batch_size=16, seq_length=16)
+    # The first steps take longer than measuring should: one more round shows which are fast.
+    assert fastest_replicas(small, settings, corpus, machine) == fastest
+    assert made[0] == 6
+    asked = dataclasses.replace(settings, replicas=3)
+    assert fastest_replicas(small, asked, corpus, machine) == 3
+    one = dataclasses.replace(settings, threads=1)
+    assert fastest_replicas(small, one, corpus, machine) is None
+    for length in ({"steps": 100}, {"epochs": 100}, {"time": 3.0}):
+        other: TrainingConfig = from_mapping(TrainingConfig, {"seed": 1, "threads": 4, **length})
+        assert fastest_replicas(small, other, corpus, machine) is None
+    assert made[0] == 6
 
 
 def test_measuring_takes_a_share_of_the_time(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
