@@ -4,11 +4,13 @@
 
 All three in turns, as seconds of processor time a source, so that who else uses the machine matters little:
 
-- the whole process of ``--each``, its start included, which reads all sources from a file;
-- one stream, which answers a tenth of the sources one after the other, without the start of a process;
+- the whole process of ``--each``, which reads all sources from a file, and its start alone, the same with an
+  empty file;
+- one stream, which answers a tenth of the sources one after the other, without the start of a process, and is
+  compared with ``--each`` without its start;
 - a process for each of a few sources: ``charrnn sample --prompt SOURCE``.
 
-The answers of the first two must be the same. With --threads 2 the products of matrices use two cores; then
+All answers must be the same. With --threads 2 the products of matrices use two cores; then
 seconds are those of a clock, on a machine that should be quiet.
 """
 
@@ -27,6 +29,8 @@ from pathlib import Path
 
 from benchmarks.report import machine, median_ratio, table
 
+EACH, START = "--each", "its start alone"
+STREAM, PROCESSES = "one stream", "a process a source"
 FEW = 3  # sources that get a process of their own, in each run
 Timed = Callable[[], float]  # runs once and returns seconds a source
 
@@ -47,7 +51,7 @@ def process(arguments: list[str]) -> list[str]:
 
 
 def contestants(model: Path, sources: list[str], folder: Path, *, wall: bool) -> dict[str, Timed]:
-    """The three ways, by name, each checked once."""
+    """The ways, by name, each checked once."""
     from charrnn.model.file import load_model
     from charrnn.sampling.continuation import Continuation
     from charrnn.sampling.session import SamplingSession
@@ -55,6 +59,8 @@ def contestants(model: Path, sources: list[str], folder: Path, *, wall: bool) ->
 
     path = folder / "sources.txt"
     path.write_text("".join(source + "\n" for source in sources), encoding="utf-8")
+    nothing = folder / "nothing.txt"
+    nothing.touch()
     session = SamplingSession(load_model(model), SamplingConfig(temperature=0.0, seed=0))
     session.stops.append([session.tokenizer.start])
     some = sources[: max(1, len(sources) // 10)]
@@ -65,6 +71,9 @@ def contestants(model: Path, sources: list[str], folder: Path, *, wall: bool) ->
 
     def each() -> list[str]:
         return process(["-m", str(model), "--each", str(path)])
+
+    def start() -> list[str]:
+        return process(["-m", str(model), "--each", str(nothing)])
 
     def processes() -> list[str]:
         return [line for source in sources[:FEW] for line in process(["-m", str(model), "-p", source])]
@@ -82,13 +91,14 @@ def contestants(model: Path, sources: list[str], folder: Path, *, wall: bool) ->
         return seconds
 
     return {
-        "--each": timed(each, len(sources), of_children=True),
-        "one stream": timed(one_stream, len(some), of_children=False),
-        "a process a source": timed(processes, FEW, of_children=True),
+        EACH: timed(each, len(sources), of_children=True),
+        START: timed(start, len(sources), of_children=True),
+        STREAM: timed(one_stream, len(some), of_children=False),
+        PROCESSES: timed(processes, FEW, of_children=True),
     }
 
 
-BARS = {"one stream": "at least 4", "a process a source": "at least 100"}
+BARS = {STREAM: "at least 4", PROCESSES: "at least 100"}
 
 
 def main() -> None:
@@ -119,9 +129,14 @@ def main() -> None:
         f"{len(sources):,} sources, {options.threads} threads, medians of {options.runs} runs",
         sep="\n",
     )
+    net = [whole - start for whole, start in zip(times[EACH], times[START], strict=True)]
+    ratios = {
+        STREAM: median_ratio(times[STREAM], net),
+        PROCESSES: median_ratio(times[PROCESSES], times[EACH]),
+    }
     rows = []
     for name, found in times.items():
-        ratio = "" if name == "--each" else f"{median_ratio(found, times['--each']):.2f}"
+        ratio = f"{ratios[name]:.2f}" if name in ratios else ""
         rows.append([name, f"{statistics.median(found) * 1e6:.0f} µs", ratio, BARS.get(name, "")])
     print(table(["way", f"{kind} a source", "times --each", "bar"], rows))
 

@@ -167,7 +167,8 @@ def test_a_block_is_read_as_its_lines_are(lines: list[str], pairs: bool, unknown
     session = SamplingSession(model, SamplingConfig(seed=1, temperature=1.0, length=5))
     outcomes = []
     for blocks in ([lines], [[line] for line in lines]):
-        writer, found = EachLine(session), []
+        writer = EachLine(session)
+        found: list[LineText | str] = []
         try:
             found += writer.texts(blocks)
         except CorpusError as error:
