@@ -9,11 +9,13 @@ from __future__ import annotations
 import bisect
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.model.engine import ALL
 from charrnn.model.ngram import Doubles, KneserNey, Numbers
 
 READ = 1 << 20  # probabilities that are computed at once
@@ -157,18 +159,19 @@ class NGramStreams:
         """Reads one symbol per stream."""
         self.contexts = self._model.advance(self.contexts, np.asarray(ids, np.int64))
 
-    def save(self) -> Numbers:
-        """The states, for ``restore``."""
-        return self.contexts.copy()
+    def save(self, columns: Any = ALL) -> Numbers:
+        """The states, for ``restore``: of all streams, or of some ``columns``."""
+        return self.contexts[:, columns].copy()
 
-    def restore(self, saved: Numbers) -> None:
-        """Restores saved states; N streams may all take the state of a single one."""
-        self.contexts[...] = saved if saved.ndim > 1 else saved[:, None]
+    def restore(self, saved: Numbers, columns: Any = ALL, places: Any = ALL) -> None:
+        """Restores saved states; ``columns`` take that of a single stream, or those at ``places``."""
+        self.contexts[:, columns] = saved[:, places] if saved.ndim > 1 else saved[:, None]
+
+    @staticmethod
+    def gather(saved: Sequence[Numbers], places: Any = ALL) -> Numbers:
+        """The saved states of several times N streams as one: all of them, or those at ``places``."""
+        return np.concatenate(saved, axis=1)[:, places]
 
     def select(self, columns: NDArray[np.int64]) -> None:
         """Gives each stream the state of another one: stream i that of ``columns[i]`` (N,)."""
         self.contexts = self.contexts[:, columns]
-
-    def restore_one(self, column: int, saved: Numbers) -> None:
-        """Restores one stream from the saved state of a single one."""
-        self.contexts[:, column] = saved

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from charrnn.errors import CorpusError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
+from charrnn.model.mixture import mix_models
 from charrnn.sampling.continuation import Continuation
 from charrnn.sampling.each import EachLine, LineText, fits_lockstep
 from charrnn.sampling.lockstep import MOST_COLUMNS as COLUMNS
@@ -52,6 +53,16 @@ def test_each_text_is_the_one_written_alone(lines: list[str], block: int) -> Non
     """Line i's text is that of the seed i greater, whatever is written beside it and however lines come."""
     assert [found.text for found in texts(lines, block=block)] == [
         alone(line, index) for index, line in enumerate(lines)
+    ]
+
+
+def test_a_mixture_writes_in_lockstep_what_it_writes_alone() -> None:
+    """Two networks mixed, one of which cannot read all symbols, share beginnings and columns as one does."""
+    parts = [random_model(vocabulary=SMALL), random_model(vocabulary="\n ab", hidden=4, seed=1)]
+    model = mix_models(parts, [0.7, 0.3])
+    lines = ["abc"[index % 3] * (index % 5) + " ca"[index % 3] for index in range(COLUMNS + 9)]
+    assert [one.text for one in texts(lines, model)] == [
+        alone(line, index, model) for index, line in enumerate(lines)
     ]
 
 
