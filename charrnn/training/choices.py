@@ -42,6 +42,7 @@ PAIRS_A_STEP = 64  # more make each pass cheaper, but fewer steps
 MEASURED_SECONDS = 1.0
 MEASURED_SHARE = 0.02  # of --time, where that is less
 MEASURED_STEPS = 8
+NEARLY = 0.9  # times as long, as which all replicas' steps count: they lose least when other programs come
 LEAST_MEASURED = 10.0  # seconds of --time, from which on the number of replicas is measured
 VALIDATED_SHARE = 0.1  # of --time, that one evaluation may take
 LEAST_VALIDATED = 1000  # characters, even so
@@ -205,7 +206,8 @@ def fastest_replicas(
             costs[count] += _step_costs(step, 1, math.inf, first=number)
         if number and time.perf_counter() - began > seconds:
             break
-    return min(costs, key=lambda count: statistics.median_low(costs[count][1:] or costs[count]))
+    typical = {count: statistics.median_low(found[1:] or found) for count, found in costs.items()}
+    return min(typical, key=lambda count: typical[count] * (NEARLY if count == most else 1.0))
 
 
 def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
