@@ -152,7 +152,7 @@ TRAIN: dict[str, Values | Flag] = {
         drop=("--steps",),
     ),
     "--steps": whole(1, huge=False),
-    "--size": choice("auto", some=("small", "medium", "large"), drop=SIZES),
+    "--size": choice("auto", some=("tiny", "small", "medium", "large", "512"), drop=SIZES),
     "--cell": choice("lstm", "gru", "rnn", "relu"),
     "--num-layers": whole(1, 64),
     "--hidden-size": whole(1, 65536),
