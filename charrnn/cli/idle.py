@@ -50,6 +50,9 @@ def _on_the_model(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str]:
     model = trainer.model.config
     if given.get("size", "auto") != "auto" and "hidden_size" in given:
         yield f"no effect with --hidden-size {model.hidden_size}: --size"
+    replicas = trainer.step.replicas.count
+    if given.get("replicas", 0) > replicas:
+        yield f"no effect of more than --replicas {replicas}: that many sequences are read at once"
     untied = model.embedding_size != model.hidden_size
     if given.get("output") == "all" and model.num_layers == 1 and untied:
         yield "no effect: --output all, since there is one layer"
