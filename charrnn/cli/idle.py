@@ -99,6 +99,8 @@ def idle_in_evaluation(model: ModelFile, given: Mapping[str, Any]) -> Iterator[s
     machine = [flag_of(name) for name in ("streams", "precision", "device") if name in given]
     if shown and machine:
         yield f"no effect with {flag_of(shown)}, which reads character by character: {', '.join(machine)}"
+    elif model.grams is not None and machine:
+        yield f"no effect: {', '.join(machine)}, since an n-gram looks counts up"
 
 
 def idle_on_text(

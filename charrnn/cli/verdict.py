@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from charrnn.cli.head_start import head_start
 from charrnn.cli.heldout import held_out_verdict, warning
 from charrnn.cli.options import changed_flags, written_duration
 from charrnn.cli.output import LONGEST, one_line, shell_words
@@ -105,18 +106,20 @@ def _hints(corpus: Corpus) -> Iterator[str]:
         )
 
 
-def result_lines(trainer: Trainer) -> list[str]:
-    """Where the model is, how good it is, and how to use it."""
+def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
+    """Where the model is, how good it is, and how to use it; ``texts`` are what the command line named."""
     path = trainer.directory / MODEL_FILE
     progress = trainer.progress
     assert progress.best is not None
     sources = " --each SOURCES" if trainer.corpus.config.pairs else ""
     split = "validation" if len(trainer.corpus.validation) else "training"
+    start = head_start(trainer, texts)
     return [
         f"model       {path}",
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
         f"verdict     {verdict(trainer)}",
+        *([] if start is None else [f"start       {start}"]),
         f"sample      charrnn sample -m {shell_words([run_name(path)])}{sources}",
     ]
 

@@ -267,7 +267,7 @@ class Trainer:
         settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in CADENCE}
         return ModelFile(
             weights=export_weights(self.model),
-            config=self.model.config,
+            architecture=self.model.config,
             tokenizer=self.corpus.tokenizer,
             corpus=self.corpus.describe(),
             training=settings

@@ -15,7 +15,8 @@ from charrnn.errors import CorpusError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
 from charrnn.sampling.continuation import Continuation
-from charrnn.sampling.each import COLUMNS, EachLine, LineText, fits_lockstep
+from charrnn.sampling.each import EachLine, LineText, fits_lockstep
+from charrnn.sampling.lockstep import MOST_COLUMNS as COLUMNS
 from charrnn.sampling.sampler import log_probabilities
 from charrnn.sampling.session import SamplingSession
 from charrnn.use_config import SamplingConfig
@@ -156,6 +157,24 @@ def test_a_source_is_read_with_its_tab() -> None:
     ]
     with pytest.raises(CorpusError, match="line 2: a tab"):
         texts(["ab", "a\tb"], PAIRS)
+
+
+@given(st.lists(st.text("abé\t", max_size=4), max_size=5), st.booleans(), st.booleans())
+def test_a_block_is_read_as_its_lines_are(lines: list[str], pairs: bool, unknown: bool) -> None:
+    """Lines that come together have the texts, unknown characters and errors of lines that come alone."""
+    model = random_model(vocabulary="\t\nab", unknown=unknown)
+    model = dataclasses.replace(model, corpus={"pairs": pairs})
+    session = SamplingSession(model, SamplingConfig(seed=1, temperature=1.0, length=5))
+    outcomes = []
+    for blocks in ([lines], [[line] for line in lines]):
+        writer = EachLine(session)
+        found: list[LineText | str] = []
+        try:
+            found += writer.texts(blocks)
+        except CorpusError as error:
+            found.append(str(error))
+        outcomes.append((found, writer.unknown if len(found) == len(lines) else None))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_a_tab_is_never_part_of_an_answer() -> None:

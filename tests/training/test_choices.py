@@ -33,6 +33,7 @@ from charrnn.training.choices import (
     choose_model,
     dropout_for,
     fastest_replicas,
+    learnt_share,
     measure_speed,
     size_for,
 )
@@ -109,6 +110,19 @@ def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.Monk
     epochs = 1.01 * SMALLEST_BUDGETS["medium"] / corpus.train_size
     assert choose(corpus, epochs=epochs).training.size == "medium"
     assert choose(corpus, epochs=7).model.dropout == dropout_for(7, corpus.train_size)
+
+
+def test_of_pairs_the_targets_count(tmp_path: Path, speeds: dict[int, float]) -> None:
+    """The size of a model of pairs follows from how much of their targets and line ends is read."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{number:07}\t{number % 7}\n" for number in range(1000)))  # 2 symbols of 10
+    pairs = read_corpus([str(path)], CorpusConfig(pairs=True))
+    assert learnt_share(pairs) == pytest.approx(0.2)
+    seconds = SMALLEST_BUDGETS["medium"] / 0.2 / speeds[256]
+    assert choose(pairs, time=0.99 * seconds).training.size == "small"
+    chosen = choose(pairs, time=1.01 * seconds)
+    assert chosen.training.size == "medium"
+    assert "7.58 million characters, 20% of them in targets" in chosen.reason
 
 
 @pytest.mark.usefixtures("speeds")
