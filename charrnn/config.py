@@ -167,9 +167,11 @@ class NGramConfig(Config):
 
 # What --size stands for, smallest first.
 SIZES = {
+    "tiny": ModelConfig(hidden_size=64),
     "small": ModelConfig(hidden_size=128),
     "medium": ModelConfig(),
     "large": ModelConfig(hidden_size=384),
+    **{str(hidden): ModelConfig(hidden_size=hidden) for hidden in (512, 768, 1024, 1536, 2048)},
 }
 
 

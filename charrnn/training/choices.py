@@ -22,13 +22,20 @@ from charrnn.config import MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import symbols_a_step
+from charrnn.training.memory import free_memory, training_memory
 from charrnn.training.replicas import LEAST_LANES, default_replicas
 from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES, MOST_PASSES_OF_PAIRS
 from charrnn.training.step import TrainingStep, build_step
 
-# From how many characters on, learnt by a medium model in the time, each of SIZES was the best on a text of a
+# From how many characters on, learnt by a medium model in the time, a size was the best one on a text of a
 # million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
-SMALLEST_BUDGETS = dict(zip(SIZES, (0.0, 1.5e6, 6.8e6), strict=True))
+MEASURED_BUDGETS = {"medium": 1.5e6, "large": 6.8e6}
+# The other sizes' budgets follow the same power of the hidden size, 3.7: an extrapolation.
+GROWTH = math.log(6.8e6 / 1.5e6) / math.log(SIZES["large"].hidden_size / SIZES["medium"].hidden_size)
+SMALLEST_BUDGETS = {
+    size: MEASURED_BUDGETS.get(size, 6.8e6 * (model.hidden_size / SIZES["large"].hidden_size) ** GROWTH)
+    for size, model in SIZES.items()
+} | {"tiny": 0.0}
 
 SMALLEST_BATCH = 4  # sequences; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # factor by which less is read in a time when the batch size is halved
@@ -84,9 +91,10 @@ def choose_model(
         size, why = "medium", ""  # for what was not asked for
     elif size == "auto":
         share = learnt_share(corpus)
-        size = size_for(budget * share)
+        size = size_for(budget * share, most_passes(training, corpus) * corpus.train_size * share)
         part = f", {share:.0%} of them in targets" if pairs else ""
         why = f"{size} (auto: a medium one would read {_amount(budget)}{part}); "
+        size, why = _fitting(size, why, training, corpus, machine)
     model = dataclasses.replace(SIZES[size], **shape)
     chosen = dataclasses.replace(training, size=size)
     read = budget if model == medium else characters_read(model, training, corpus, machine)
@@ -103,7 +111,7 @@ def choose_model(
         validated = max(LEAST_VALIDATED, round(VALIDATED_SHARE * read / FORWARD_SHARE))
         chosen = dataclasses.replace(chosen, validate=min(training.validate, validated))
         if training.patience:
-            planned = min(passes, MOST_PASSES_OF_PAIRS if pairs else MOST_PASSES)
+            planned = min(passes, most_passes(training, corpus))
     if "output" not in shape and not model.tied and not pairs and corpus.train_size >= OUTPUT_READS_ALL_FROM:
         model = dataclasses.replace(model, output="all")
     if "dropout" not in shape:
@@ -162,13 +170,47 @@ def dropout_for(passes: float, train_size: int) -> float:
     return round(min(MOST_DROPOUT, rate), 2)
 
 
-def size_for(read: float) -> str:
+def size_for(read: float, learnt: float = math.inf) -> str:
     """The largest size whose smallest budget is reached.
 
-    >>> [size_for(read) for read in (1e4, 3e6, 1e9)]
-    ['small', 'medium', 'large']
+    Args:
+        read: characters that a medium model would read in the time.
+        learnt: characters that it would read at most, since a text is not read more often than pays; they
+            limit the sizes whose budgets are extrapolated.
+
+    >>> [size_for(read) for read in (1e4, 3e5, 3e6, 1e7, 3e7, 1e12)]
+    ['tiny', 'small', 'medium', 'large', '512', '2048']
+    >>> size_for(1e12, learnt=1e6)
+    'large'
     """
-    return [size for size, least in SMALLEST_BUDGETS.items() if read >= least][-1]
+    reached = [size for size, least in SMALLEST_BUDGETS.items() if read >= least]
+    grown = [size for size in reached if size.isdecimal() and learnt < SMALLEST_BUDGETS[size]]
+    return reached[-1 - len(grown)]
+
+
+def most_passes(training: TrainingConfig, corpus: Corpus) -> float:
+    """How often a text is read at most."""
+    if not training.patience:
+        return math.inf
+    return MOST_PASSES_OF_PAIRS if corpus.config.pairs else MOST_PASSES
+
+
+def _fitting(
+    size: str, why: str, training: TrainingConfig, corpus: Corpus, machine: Machine
+) -> tuple[str, str]:
+    """The size, or the largest smaller one whose training fits into memory, and why it is that one."""
+    wanted, names, window = size, list(SIZES), symbols_a_step(corpus, training) / machine.workers
+    replicas = training.replicas or default_replicas(training, training.batch_size, machine)
+    free = free_memory(machine)
+    while True:
+        needed = training_memory(SIZES[size], corpus.tokenizer.size, round(window), replicas)
+        if needed <= free or size == names[0]:
+            break
+        size = names[names.index(size) - 1]
+    if size != wanted:
+        needed = training_memory(SIZES[wanted], corpus.tokenizer.size, round(window), replicas)
+        why = f"{size} ({wanted} would need {needed / 1e9:.2g} GB of memory, and {free / 1e9:.2g} are free); "
+    return size, why
 
 
 def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:

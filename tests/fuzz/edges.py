@@ -153,7 +153,7 @@ TRAIN: dict[str, Values | Flag] = {
         drop=("--steps",),
     ),
     "--steps": whole(1, huge=False),
-    "--size": choice("auto", some=("small", "medium", "large"), drop=SIZES),
+    "--size": choice("auto", some=("tiny", "small", "medium", "large", "512"), drop=SIZES),
     "--cell": choice("lstm", "gru", "rnn", "relu", some=("ngram",)),
     "--order": whole(1, 8, huge=False, beside=("--cell", "ngram"), drop=NETWORK),
     "--num-layers": whole(1, 64),

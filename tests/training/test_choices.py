@@ -52,7 +52,7 @@ def corpus(tmp_path: Path) -> Corpus:
 @pytest.fixture
 def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     """What measuring finds, by hidden size, instead of a clock."""
-    found = {128: 40_000.0, 256: 10_000.0, 384: 5_000.0}
+    found = {64: 60_000.0, 128: 40_000.0, 256: 10_000.0, 384: 5_000.0}
     monkeypatch.setattr("charrnn.training.choices.measure_speed", lambda model, *_: found[model.hidden_size])
     return found
 
@@ -65,12 +65,31 @@ def choose(corpus: Corpus, **asked: object) -> Chosen:
 
 def test_more_time_makes_larger_models() -> None:
     """The table's budgets grow with the sizes, and each size is chosen from its budget on."""
-    assert list(SMALLEST_BUDGETS) == ["small", "medium", "large"] == list(SIZES)
+    assert list(SMALLEST_BUDGETS) == list(SIZES)
+    assert [round(SMALLEST_BUDGETS[size] / 1e5) for size in ("small", "512", "2048")] == [1, 199, 34878]
     for (_, least), (size, budget) in itertools.pairwise(SMALLEST_BUDGETS.items()):
         assert least < budget
         assert size_for(budget) == size != size_for(0.999 * budget)
     hidden = [SIZES[size].hidden_size for size in SMALLEST_BUDGETS]
     assert hidden == sorted(hidden)
+
+
+def test_large_models_need_large_texts() -> None:
+    """Sizes whose budgets are extrapolated are chosen only for texts that are long enough for them."""
+    for text, largest in ((1e5, "large"), (1e6, "large"), (1e7, "768"), (1e8, "1536"), (1e9, "2048")):
+        assert size_for(1e12, MOST_PASSES * text) == largest
+        assert size_for(5e6, MOST_PASSES * text) == "medium"
+
+
+@pytest.mark.usefixtures("speeds")
+def test_a_model_that_does_not_fit_is_not_chosen(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory is short, the largest size that fits is chosen, and the reason names the other one."""
+    monkeypatch.setattr("charrnn.training.memory.available_memory", lambda: 3.9e8)
+    chosen = choose(corpus, time=3600.0)
+    assert chosen.training.size == "small"
+    assert chosen.reason.startswith("small (large would need 0.")
+    assert "GB of memory, and 0.39 are free" in chosen.reason
+    assert choose(corpus, time=3600.0, size="large").training.size == "large"
 
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
@@ -87,7 +106,7 @@ def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.Monk
     large = SMALLEST_BUDGETS["large"]
     window = math.prod(dataclasses.astuple(fit_shape(corpus.train_size, 32, 64)))
     assert choose(corpus, steps=int(large / window) + 1).training.size == "large"
-    assert choose(corpus, steps=3).training.size == "small"
+    assert choose(corpus, steps=3).training.size == "tiny"
     epochs = 1.01 * SMALLEST_BUDGETS["medium"] / corpus.train_size
     assert choose(corpus, epochs=epochs).training.size == "medium"
     assert choose(corpus, epochs=7).model.dropout == dropout_for(7, corpus.train_size)
@@ -114,8 +133,8 @@ def test_what_was_given_stays(corpus: Corpus) -> None:
     assert chosen.training.size == "medium"
     same = choose(corpus, steps=100, hidden_size=256, dropout=0.1)  # of the defaults' values, but asked for
     assert (same.model.hidden_size, same.model.dropout) == (256, 0.1)
-    assert choose(corpus, steps=100).model.hidden_size == 128
-    for size, model in SIZES.items():
+    assert choose(corpus, steps=100).model.hidden_size == 64
+    for size, model in list(SIZES.items())[:4]:
         shape = choose(corpus, time=1.0, size=size).model
         assert dataclasses.replace(shape, dropout=model.dropout) == model
 
