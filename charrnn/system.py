@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Parameters of glibc's mallopt: how much free memory at the end of the heap is kept, and the size from which
@@ -40,24 +41,105 @@ def available_memory() -> float:
 LOAD = Path("/proc/loadavg")  # "0.20 0.18 0.12 3/511 4242": three are running now
 LOOKS = 3  # at who else is running, of which the least counts: what runs for a moment only is no matter
 BETWEEN_LOOKS = 0.002  # seconds
+TASKS = Path("/proc/self/task")  # this process's threads
+LOOK_EVERY = 1.0  # seconds, while something is computed
 
 # Where a thread waits for another one by spinning, and that one waits for the core, both are lost.
 SHORT_SPIN = "2000"  # rounds of OpenMP's threads, a few microseconds; costs a quiet machine 4 %
 OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+# In NumPy's wheels, and elsewhere.
+BLAS_SETTERS = (
+    "scipy_openblas_set_num_threads64_",
+    "openblas_set_num_threads64_",
+    "openblas_set_num_threads",
+)
 BLAS = ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def others_running() -> int:
-    """How many other threads want a core now; 0 where the system does not say."""
+    """How many threads of other processes want a core now; 0 where the system does not say."""
     found = []
     for look in range(LOOKS):
         if look:
             time.sleep(BETWEEN_LOOKS)
         try:
-            found.append(int(LOAD.read_text().split()[3].split("/")[0]) - 1)  # without this one
+            found.append(int(LOAD.read_text().split()[3].split("/")[0]) - _own_running())
         except (OSError, ValueError, IndexError):
             return 0
     return max(0, min(found))
+
+
+def _own_running() -> int:
+    """How many of this process's threads run or want to: this one, and others that spin while they wait."""
+    running = 0
+    for task in TASKS.glob("*/stat"):
+        with contextlib.suppress(OSError, IndexError):  # a thread that has just ended
+            running += task.read_text().rpartition(")")[2].split()[0] == "R"
+    return max(1, running)
+
+
+def free_cores() -> int:
+    """How many of the cores that this process may use others leave to it; at least 1."""
+    return max(1, min(available_cores(), (os.cpu_count() or 1) - others_running()))
+
+
+class SharedCores:
+    """Keeps a library's threads to the cores that are free, also where others come and go meanwhile.
+
+    Args:
+        most: the number of threads where all cores are free, which there are now.
+        set_threads: sets their number.
+    """
+
+    def __init__(self, most: int, set_threads: Callable[[int], object]) -> None:
+        self._most, self._set_threads = most, set_threads
+        self._threads, self._due = most, 0.0
+
+    def look(self) -> None:
+        """Adapts the number of threads if the last look at the other processes is LOOK_EVERY ago."""
+        if self._most == 1 or time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + LOOK_EVERY
+        wanted = min(self._most, free_cores())
+        if wanted != self._threads:
+            self._set_threads(wanted)
+            self._threads = wanted
+
+    def restore(self) -> None:
+        """Sets the number of threads to what it was."""
+        if self._threads != self._most:
+            self._set_threads(self._most)
+            self._threads = self._most
+
+
+def set_blas_threads() -> Callable[[int], object] | None:
+    """The function of NumPy's OpenBLAS that sets its number of threads; None where it is another library.
+
+    NumPy must have been imported.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+        for path in {line.split(maxsplit=5)[-1] for line in lines if "openblas" in line}:
+            library = ctypes.CDLL(path)
+            for name in BLAS_SETTERS:
+                if hasattr(library, name):
+                    found: Callable[[int], object] = getattr(library, name)
+                    return found
+    return None
+
+
+@contextlib.contextmanager
+def sharing_blas() -> Iterator[Callable[[], None]]:
+    """Yields a function to be called now and then, which keeps NumPy's threads to the cores that are free."""
+    most = blas_threads()
+    set_threads = None if most == 1 else set_blas_threads()
+    cores = SharedCores(1 if set_threads is None else most, set_threads or bool)
+    try:
+        yield cores.look
+    finally:
+        cores.restore()
 
 
 def share_cores() -> None:
@@ -69,8 +151,7 @@ def share_cores() -> None:
     result. The number of OpenBLAS's threads changes no text of a model whose size is a multiple of 128, and
     otherwise no more than the rounding.
     """
-    cores = available_cores()
-    free = max(1, min(cores, (os.cpu_count() or 1) - others_running()))
+    cores, free = available_cores(), free_cores()
     if not any(name in os.environ for name in OPENMP):
         if free < cores:
             os.environ["OMP_WAIT_POLICY"] = "passive"

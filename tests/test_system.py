@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from charrnn import system
 from charrnn.cli import main
+from charrnn.sampling.session import SamplingSession
+from charrnn.sampling.writer import TextStream
 from charrnn.system import others_running, share_cores
+from charrnn.use_config import SamplingConfig
+from tests.conftest import random_model
 
 SET = (*system.OPENMP, *system.BLAS)
 
@@ -74,6 +80,75 @@ def test_the_command_line_shares_before_it_computes(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit):
         main.main()
     assert order == ["share", "run"]
+
+
+def test_own_threads_are_not_others(load: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the threads that run, those of this process do not count, whatever its name is."""
+    monkeypatch.setattr(system, "TASKS", tmp_path / "task")
+    for number, state in enumerate("RSR"):
+        (tmp_path / "task" / str(number)).mkdir(parents=True)
+        (tmp_path / "task" / str(number) / "stat").write_text(f"{number} (a) R (b) {state} 1 2\n")
+    load.write_text("0.0 0.0 0.0 3/500 77")
+    assert others_running() == 1
+    assert system.free_cores() == 1
+
+
+def test_threads_follow_the_load(load: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a second at most the threads become as many as there are free cores; at the end, as they were."""
+    now = [100.0]
+    calls: list[int] = []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    cores = system.SharedCores(2, calls.append)
+    load.write_text("0.0 0.0 0.0 1/500 77")
+    cores.look()
+    assert calls == []
+    load.write_text("0.0 0.0 0.0 2/500 77")
+    cores.look()
+    assert calls == []  # it has just looked
+    now[0] += 2
+    cores.look()
+    assert calls == [1]
+    now[0] += 2
+    cores.look()
+    assert calls == [1]
+    cores.restore()
+    cores.restore()
+    assert calls == [1, 2]
+
+
+def test_a_single_thread_needs_no_look(load: Path) -> None:
+    """One thread stays one, and nothing is read."""
+    load.unlink(missing_ok=True)
+    cores = system.SharedCores(1, lambda count: pytest.fail(f"set to {count}"))
+    cores.look()
+    cores.restore()
+
+
+def test_numpy_s_threads_can_be_set() -> None:
+    """OpenBLAS, where NumPy has it, takes a number of threads, and products stay what they were."""
+    set_threads = system.set_blas_threads()
+    if set_threads is None:
+        pytest.skip("NumPy has another library")
+    generator = np.random.default_rng(0)
+    matrix, vector = generator.random((1024, 768), np.float32), generator.random(768, np.float32)
+    found = []
+    for count in (1, 2):
+        set_threads(count)
+        found.append(matrix @ vector)
+    set_threads(system.blas_threads())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
+
+
+def test_a_long_text_looks_at_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sampling sets NumPy's threads to the free cores while it writes, and back; the text is the same."""
+    session = SamplingSession(random_model(), SamplingConfig(length=600, seed=1))
+    alone = list(TextStream(session, session.prompt("")))
+    calls: list[int] = []
+    monkeypatch.setattr(system, "blas_threads", lambda: 2)
+    monkeypatch.setattr(system, "set_blas_threads", lambda: calls.append)
+    monkeypatch.setattr(system, "free_cores", lambda: 1)
+    assert list(TextStream(session, session.prompt(""))) == alone
+    assert calls == [1, 2]
 
 
 def test_memory_is_what_the_system_or_the_container_has(

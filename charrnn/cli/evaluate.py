@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import PathName, config_option, model_option, quiet_option
+from charrnn.cli.options import PathName, config_option, given, model_option, quiet_option
 from charrnn.config import CorpusConfig
 from charrnn.errors import RunError
 from charrnn.settings import from_mapping, rules
 from charrnn.use_config import EvaluationConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from charrnn.cli.report import Row
     from charrnn.evaluation.baselines import Baselines
@@ -84,7 +84,9 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     loaded = load_model(path)
     check_page(options["html"], [*(text or loaded.corpus.get("paths", ())), path])
     job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
-    texts = remarked(read_texts(text, loaded, options, quiet=quiet), quiet=quiet)
+    texts = read_texts(text, loaded, options, quiet=quiet)
+    if not quiet:
+        texts = remarked(job, texts, given(click.get_current_context()), own=not text)
     if loaded.corpus.get("pairs"):
         from charrnn.cli.pairs import evaluate_pairs
 
@@ -146,14 +148,30 @@ def check_page(page: Path | None, inputs: list[str | Path]) -> None:
         raise RunError(f"{page}: is read here, so it cannot be replaced; name another file for the page")
 
 
-def remarked(texts: Iterator[ScoredText], *, quiet: bool) -> Iterator[ScoredText]:
-    """The texts; what is to be said of each goes to stderr."""
-    from charrnn.cli.output import note
-    from charrnn.cli.report import remarks
+def remarked(
+    job: Job, texts: Iterator[ScoredText], asked: Mapping[str, Any], *, own: bool
+) -> Iterator[ScoredText]:
+    """The texts; what is to be said of each, and of the options, goes to stderr.
 
+    Args:
+        job: the model and the settings.
+        texts: to be scored.
+        asked: the parameters that the user gave.
+        own: whether the text is the model's, whose line ends it knows.
+    """
+    from charrnn.cli.idle import idle_in_evaluation, idle_on_text
+    from charrnn.cli.output import note
+    from charrnn.cli.report import on_line_ends, remarks
+
+    for line in idle_in_evaluation(job.model, asked):
+        note(line)
     for text in texts:
         for line in remarks(text):
-            note(line, quiet=quiet)
+            note(line)
+        for line in () if own else on_line_ends(text, job.model, job.config):
+            note(line)
+        for line in idle_on_text(text, job.model, job.config, asked):
+            note(line)
         yield text
 
 

@@ -15,13 +15,8 @@ from typing import IO, Any, NoReturn
 import click
 
 from charrnn import __version__
-from charrnn.cli.evaluate import evaluate
-from charrnn.cli.export import export
-from charrnn.cli.inspect import inspect
-from charrnn.cli.list import list_runs
+from charrnn.cli.commands import LazyGroup
 from charrnn.cli.output import note, note_lines
-from charrnn.cli.sample import sample
-from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
 from charrnn.system import share_cores
 
@@ -33,7 +28,7 @@ class ClosedPipe(Exception):
     """The reader of our output has closed the pipe."""
 
 
-class Commands(click.Group):
+class Commands(LazyGroup):
     """The group of commands; renames BrokenPipeError, at which click would exit with status 1."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
@@ -62,10 +57,6 @@ class Commands(click.Group):
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def cli() -> None:
     """Learn to write like any text, one character at a time."""
-
-
-for command in (train, sample, evaluate, inspect, list_runs, export):
-    cli.add_command(command)
 
 
 def main() -> NoReturn:

@@ -22,6 +22,8 @@ from charrnn.text.scored import ScoredText
 
 if TYPE_CHECKING:
     from charrnn.evaluation.surprise import Surprise
+    from charrnn.model.file import ModelFile
+    from charrnn.use_config import EvaluationConfig
 
 HEADER = (
     "text", "model", "chars", "bytes", "unknown", "nats/char", "bits/char", "bits/byte", "perplexity",
@@ -62,6 +64,23 @@ def remarks(text: ScoredText) -> Iterator[str]:
         unix = ' (--newlines unix reads "\\r\\n" as "\\n")' if "\r" in text.strangers else ""
         unknown = f"{len(text.unknown):,} unknown {text.tokenizer.unit}"
         yield f"{text.name}: {unknown}: {', '.join(named[:LISTED])}{more}{unix}"
+
+
+def on_line_ends(text: ScoredText, model: ModelFile, config: EvaluationConfig) -> Iterator[str]:
+    """A line if the text's lines end otherwise than those that the model learnt."""
+    from charrnn.evaluation.line_ends import foreign_line_ends
+
+    found = foreign_line_ends(model, text, config)
+    if found == "\r\n":
+        yield (
+            f'{text.name}: its lines end in "\\r\\n", those that the model learned in "\\n": every end costs '
+            'more bits; --newlines unix reads "\\r\\n" as "\\n"'
+        )
+    elif found:
+        yield (
+            f'{text.name}: its lines end in "\\n", those that the model learned in "\\r\\n": every end costs '
+            "more bits; convert the text, for example with unix2dos"
+        )
 
 
 def with_totals(rows: Sequence[Row]) -> list[Row]:

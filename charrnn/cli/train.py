@@ -85,6 +85,7 @@ def train(
         raise click.UsageError("--resume goes on with a run and --init-from begins one; give one")
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
+    from charrnn.cli.idle import idle_in_training
     from charrnn.cli.output import note, note_lines, one_line
     from charrnn.cli.unused import unused
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
@@ -109,7 +110,8 @@ def train(
         )
     )
     trainer = prepared.trainer
-    note_lines(describe(prepared), quiet=quiet)
+    for line in (*describe(prepared).split("\n"), *idle_in_training(trainer, given(context))):
+        note(line, quiet=quiet)
     if trainer.finished:
         note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
         return 0

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from charrnn.cli.heldout import held_out_verdict, warning
 from charrnn.cli.options import changed_flags, written_duration
 from charrnn.cli.output import LONGEST, one_line, shell_words
 from charrnn.config import MOST_DROPOUT, ModelConfig
@@ -15,6 +16,7 @@ from charrnn.files import MODEL_FILE
 from charrnn.runs import run_name
 from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus
+from charrnn.text.line_ends import count_line_ends
 from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
 
@@ -71,18 +73,29 @@ def _validated(trainer: Trainer, unit: str) -> Iterator[str]:
         if str(corpus.val.skipped):
             yield f"validation: {corpus.val.skipped}"
         if corpus.val.strangers:
-            yield f"validation: {len(corpus.val.unknown):,} of them are not in the corpus"
+            unix = ' (--newlines unix reads "\\r\\n" as "\\n")' if "\r" in corpus.val.strangers else ""
+            yield f"validation: {len(corpus.val.unknown):,} of them are not in the corpus{unix}"
     if len(ids) < len(corpus.validation):
         which = "lines spread over them" if corpus.config.lines else "the first"
         yield f"validation: {len(ids):,} of {counted(len(corpus.validation), unit)}, {which}"
+    yield from warning(trainer)
 
 
 def _hints(corpus: Corpus) -> Iterator[str]:
     """What is unusual about a text, and what can be done about it."""
-    if corpus.lone_returns and corpus.config.newlines == "keep":
+    ends = count_line_ends(corpus.ids, corpus.tokenizer)
+    if ends.lone_returns:
         yield "line ends: carriage returns without newlines; --newlines unix learns them as newlines"
+    elif ends.mixed:
+        yield (
+            f"line ends: {ends.pairs:,} of {ends.pairs + ends.newlines:,} lines end in \\r\\n, the others in "
+            "\\n; --newlines unix learns all as \\n"
+        )
     if corpus.config.lines and corpus.config.held_out and not len(corpus.validation):
-        yield "validation: none, since every line has too many copies to be held out"
+        yield (
+            "validation: none, since each line has too many copies to be held out with --val-fraction "
+            f"{corpus.config.val_fraction:g}"
+        )
 
 
 def result_lines(trainer: Trainer) -> list[str]:
@@ -166,6 +179,10 @@ def verdict(trainer: Trainer) -> str:
         skipped = f" ({counted(progress.skipped, 'step')} {were} skipped: not finite)"
     if not len(trainer.corpus.validation):
         return "no text was held out, so nothing can be said of overfitting" + skipped
+    instead, lacking = held_out_verdict(trainer)
+    if instead is not None:
+        return instead + skipped
+    skipped = lacking + skipped
     if progress.stale and progress.best_step < 0.9 * progress.step:
         return (
             f"overfitting since step {progress.best_step}, which was kept: {remedy(dropout, 0.15)}{skipped}"

@@ -29,6 +29,7 @@ from torch.nn import functional
 from charrnn.errors import CorpusError
 from charrnn.evaluation.evaluator import section_ends
 from charrnn.evaluation.measure import Score
+from charrnn.model.device import sharing_cores
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, State, build_model, detach
 from charrnn.text.items import shift_right
@@ -64,7 +65,8 @@ class DynamicEvaluator:
         self._model, self._config = model, config or EvaluationConfig()
         self._on_piece = on_piece
         self.used = f"dynamic fp32 lr {self._config.dynamic_lr:g} segment {self._config.dynamic_segment}"
-        self._squares = self._mean_squares(train)
+        with sharing_cores() as look:
+            self._squares = self._mean_squares(train, look)
         roots = [square.sqrt() for square in self._squares]
         mean = sum(float(root.sum()) for root in roots) / sum(root.numel() for root in roots)
         decay = self._config.dynamic_decay
@@ -72,8 +74,11 @@ class DynamicEvaluator:
         self._pull = [(root / mean).clamp(max=limit) * decay for root in roots]
         self._step = [self._config.dynamic_lr / (root + EPSILON) for root in roots]
 
-    def _mean_squares(self, train: ScoredText) -> list[Tensor]:
-        """MS of each parameter: the squared gradient of a segment's loss, averaged over segments."""
+    def _mean_squares(self, train: ScoredText, look: Callable[[], None]) -> list[Tensor]:
+        """MS of each parameter: the squared gradient of a segment's loss, averaged over segments.
+
+        ``look`` is called before each of them.
+        """
         if len(train.ids) == 0:
             raise CorpusError(f"{train.name}: holds no character that the model knows; name another --train")
         network = build_model(self._model.config, self._model.weights)
@@ -84,6 +89,7 @@ class DynamicEvaluator:
         places = np.unique(np.linspace(0, max(0, len(train.ids) - size - warm), SEGMENTS).astype(np.int64))
         ends = self._ends(train)
         for first in places.tolist():
+            look()
             place, begin = first, first + warm
             if begin >= len(train.ids):  # the text's beginning is the only segment
                 place = begin = 0
@@ -104,12 +110,14 @@ class DynamicEvaluator:
         trained = [parameter.detach().clone() for parameter in parameters]
         reader = self._reader(network, text, self._ends(text))
         nats = float(unknown_nats(text.unknown, text.tokenizer).sum())
-        while reader.place < len(text.ids):
-            loss, count = reader.read(self._config.dynamic_segment)
-            gradients = torch.autograd.grad(loss / count, parameters)
-            nats += float(loss.detach())
-            self._update(parameters, gradients, trained)
-            self._on_piece(count)
+        with sharing_cores() as look:
+            while reader.place < len(text.ids):
+                look()
+                loss, count = reader.read(self._config.dynamic_segment)
+                gradients = torch.autograd.grad(loss / count, parameters)
+                nats += float(loss.detach())
+                self._update(parameters, gradients, trained)
+                self._on_piece(count)
         return Score(text.characters, text.bytes, len(text.unknown), nats)
 
     def _ends(self, text: ScoredText) -> Places:

@@ -3,15 +3,17 @@
 The state is carried through each section. Each section except the first starts ``OVERLAP`` symbols early,
 without scoring these, so that its first scored symbol has a context. Reading the text as a single section
 gives the exact figure; with more, it differs only by what the state would remember beyond the overlap. If the
-is reset at each line, lines of similar length are read in parallel, and the figures are exact. Lines that
-have ended are not computed any more.
+state is reset at each line, lines of similar length are read in parallel, and the figures are exact. Lines
+that have ended are not computed any more. Between two pieces the threads are adapted to the free cores.
 
 Scores are yielded in pieces, so that memory does not grow with the length of the text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import ParamSpec
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from charrnn.evaluation.measure import Floats, Piece
-from charrnn.model.device import Machine
+from charrnn.model.device import Machine, sharing_cores
 from charrnn.model.network import CharRNN, State
 from charrnn.text.items import shift_right
 from charrnn.text.tokenizer import Ids
@@ -27,6 +29,23 @@ from charrnn.text.tokenizer import Ids
 BATCH_SIZE = 64  # sections or lines in one forward pass
 OVERLAP = 256  # symbols
 CHUNK = 256  # symbols of each section or line in one forward pass
+
+
+Arguments = ParamSpec("Arguments")
+
+
+def adapting(function: Callable[Arguments, Iterator[Piece]]) -> Callable[Arguments, Iterator[Piece]]:
+    """The same pieces, between which torch's threads are adapted to the cores that others leave free."""
+
+    @functools.wraps(function)
+    def pieces(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Piece]:
+        with sharing_cores() as look:
+            look()
+            for piece in function(*args, **kwargs):
+                yield piece
+                look()
+
+    return pieces
 
 
 def streams_for(length: int, wanted: int | None = None) -> int:
@@ -40,6 +59,7 @@ def streams_for(length: int, wanted: int | None = None) -> int:
     return max(1, min(BATCH_SIZE, length // (4 * OVERLAP)))
 
 
+@adapting
 @torch.inference_mode()
 def score_pieces(
     model: CharRNN, ids: Ids, start: int, machine: Machine, streams: int | None = None
@@ -118,6 +138,7 @@ def _reset_first(state: State) -> State:
     return state
 
 
+@adapting
 @torch.inference_mode()
 def line_pieces(
     model: CharRNN,

@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import platform
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
 
 from charrnn.config import Device, Precision
 from charrnn.errors import ConfigError
-from charrnn.system import available_cores, keep_freed_memory
+from charrnn.system import SharedCores, available_cores, keep_freed_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,20 @@ def prepare_torch(threads: int | None = None) -> None:
     """
     torch.set_num_threads(threads or available_cores())
     keep_freed_memory()
+
+
+@contextlib.contextmanager
+def sharing_cores() -> Iterator[Callable[[], None]]:
+    """Yields a function to be called now and then, which keeps torch's threads to the cores that are free.
+
+    Threads that wait at every product for one whose core is taken are slower than a single one. At the end
+    there are as many threads as before. Their number changes no more than the rounding of a sum.
+    """
+    cores = SharedCores(torch.get_num_threads(), torch.set_num_threads)
+    try:
+        yield cores.look
+    finally:
+        cores.restore()
 
 
 def choose_machine(device: Device, precision: Precision) -> Machine:

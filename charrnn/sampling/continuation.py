@@ -8,6 +8,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from charrnn.sampling.session import Prompt, SamplingSession, Stepper, TokenChoice, Watch
+from charrnn.system import sharing_blas
+
+LOOK_AFTER = 256  # characters, whether the cores are still free
 
 
 class Continuation:
@@ -37,9 +40,12 @@ class Continuation:
     def _plainly(self, places: Iterable[int]) -> Iterator[int]:
         """What ``Stepper.step`` does when nothing is watched or barred, without the calls."""
         step, sampler, id = self._stepper.stream.step, self._stepper.sampler, self._stepper.id
-        for _ in places:
-            id = sampler(step(id))
-            yield id
+        with sharing_blas() as look:
+            for place in places:
+                if place % LOOK_AFTER == LOOK_AFTER - 1:
+                    look()
+                id = sampler(step(id))
+                yield id
 
     def _step_by_step(self, places: Iterable[int]) -> Iterator[int]:
         for _ in places:

@@ -28,7 +28,6 @@ from charrnn.text.scored import ScoredText, read_text
 from charrnn.text.sources import OPENERS, Skipped, Source, find_sources, gone
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
 
-SEEN = 1 << 20  # symbols that are searched for carriage returns
 Validation = tuple[ScoredText | None, str | None, list[Source]]
 EXPANDED = 1000  # times the size of a compressed file, beyond which the size of its text is told
 
@@ -94,16 +93,6 @@ class Corpus:
     def validation(self) -> Ids:
         """The validation split, or the known characters of the text to validate on (symbols,)."""
         return self.ids[self.train_size :] if self.val is None else self.val.ids
-
-    @property
-    def lone_returns(self) -> bool:
-        """Whether lines seem to end in carriage returns without newlines, from the first SEEN symbols."""
-        carriage_return, newline = (int(self.tokenizer.lookup(character)[0]) for character in "\r\n")
-        if carriage_return >= self.tokenizer.size:
-            return False
-        seen = self.ids[:SEEN]
-        returns = np.count_nonzero(seen == carriage_return)
-        return bool(returns > 2 * np.count_nonzero(seen == newline))
 
     def describe(self) -> dict[str, Any]:
         """The JSON object that is stored in a model file; it does not contain the text."""

@@ -171,7 +171,9 @@ def text_config(
         newlines: whether its line endings are converted, if not as those of the corpus.
     """
     changed = {"tokenizer": tokenizer.kind, "encoding": encoding, "newlines": newlines}
-    given = {name: value for name, value in changed.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in changed.items() if value is not None}
+    if newlines == "unix":
+        given["rules"] = 2  # by the first ones, bytes were never converted
     return CorpusConfig.recorded(recorded, **given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -50,7 +51,28 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype, iterations: int = ITERAT
     return result
 
 
-class Muon(torch.optim.Optimizer):
+class PlainOptimizer(torch.optim.Optimizer):
+    """An optimizer that torch's compiler need not know.
+
+    torch's own methods import the compiler when they are first called, 800 modules that take longer than
+    torch itself, only to tell it to leave them alone. Here the functions below these wrappers are called.
+    """
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters with settings of their own."""
+        inspect.unwrap(torch.optim.Optimizer.add_param_group)(self, param_group)
+
+
+class AdamW(PlainOptimizer, torch.optim.AdamW):
+    """torch's AdamW."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Updates the parameters."""
+        inspect.unwrap(torch.optim.AdamW.step)(self, closure)
+
+
+class Muon(PlainOptimizer):
     """Momentum with orthogonalized updates: every direction of a matrix learns at the same rate.
 
     A layer's matrix stacks one block of rows for each gate; each block is orthogonalized by itself.
@@ -132,7 +154,7 @@ def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> l
         {"params": biases, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    optimizers.append(torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True))
+    optimizers.append(AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

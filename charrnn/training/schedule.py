@@ -216,6 +216,19 @@ class Schedule:
         return max(1, self.passes * self.steps_per_epoch)
 
     @property
+    def most_steps(self) -> int | None:
+        """The steps for the training, or for its extension, at most; None where only the clock ends it."""
+        return round(self._steps_given) if math.isfinite(self._steps_given) else None
+
+    @property
+    def most_evaluations(self) -> int | None:
+        """How often it evaluates at most, with the last time; None where only the clock ends it."""
+        every, steps = self._config.eval_every, self.most_steps
+        if every is None and self.total_steps is None:
+            return EVALUATIONS
+        return None if steps is None else math.ceil(steps / (every or self._interval(steps)))
+
+    @property
     def read_often(self) -> bool:
         """Whether the training ended because it had read the text as often as it pays."""
         made = self.progress.step - self.progress.base_step
@@ -275,9 +288,13 @@ class Schedule:
         total = self._foreseen_steps()
         if total is None:
             return False
-        cheap = FORWARD_SHARE * self._validation / self.window / EVALUATION_SHARE
-        interval = max(1, math.ceil(total / EVALUATIONS), math.ceil(cheap))
+        interval = self._interval(total)
         return since >= interval and (1 - self.done) * total > interval / 2
+
+    def _interval(self, total: float) -> int:
+        """The steps between two evaluations, of so many steps in all."""
+        cheap = FORWARD_SHARE * self._validation / self.window / EVALUATION_SHARE
+        return max(1, math.ceil(total / EVALUATIONS), math.ceil(cheap))
 
     def _foreseen_steps(self) -> float | None:
         """An estimate of the steps of the training, or of its extension; None before one can be made."""

@@ -19,6 +19,7 @@ import pytest
 import charrnn as package
 from charrnn.api import Model
 from charrnn.cli import main as cli_module
+from charrnn.cli.commands import COMMANDS as LISTED
 from charrnn.cli.main import cli, run
 from charrnn.cli.options import Duration
 from charrnn.errors import CharrnnError, ConfigError, CorpusError
@@ -264,12 +265,12 @@ try:
 except SystemExit as error:
     assert not error.code, error.code
 import json
-json.dump(sorted(name for name in sys.modules if "." not in name), open("modules.json", "w"))
+json.dump(sorted(sys.modules), open("modules.json", "w"))
 """
 
 
 def modules_of(tmp_path: Path, *arguments: str) -> set[str]:
-    """The top-level modules that a command has imported when it ends well."""
+    """The modules that a command has imported when it ends well."""
     program = LAZY.format(arguments=list(arguments))
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -302,6 +303,31 @@ def test_sampling_does_not_import_torch(tmp_path: Path, model_path: Path, flags:
     modules = modules_of(tmp_path, "sample", "-m", str(model_path), *flags)
     assert "torch" not in modules
     assert "numpy" in modules
+
+
+def test_a_command_is_imported_when_it_is_used(tmp_path: Path, model_path: Path) -> None:
+    """Help and completion import no command, and ``charrnn sample`` none but its own."""
+    every = {module for module, _, _ in LISTED.values()}
+    assert not every & modules_of(tmp_path, "--help")
+    sampling = modules_of(tmp_path, "sample", "-m", str(model_path), "-n", "1")
+    assert every & sampling == {"charrnn.cli.sample"}
+    assert not any(name.startswith("charrnn.training") for name in sampling)
+
+
+def test_commands_are_listed_by_their_own_help() -> None:
+    """What the list says of a command is the first paragraph of its help, and its name is its own."""
+    for name, (_, _, help) in LISTED.items():
+        command = cli.commands[name]
+        assert command.name == name
+        assert help == " ".join((command.help or "").split("\n\n")[0].split())
+
+
+def test_an_unknown_command_is_one_line_that_knows_the_others(here: Callable[..., Result]) -> None:
+    """A mistyped command is named, with those that are like it."""
+    result = here("trian")
+    assert result.status == 2
+    assert "No such command 'trian'" in result.err
+    assert "train" in result.err
 
 
 @pytest.mark.parametrize(

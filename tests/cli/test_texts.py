@@ -182,7 +182,7 @@ def test_lines_that_cannot_be_held_out_are_reported(charrnn: Charrnn, tmp_path: 
     """Where every line has more copies than may be held out, all are learnt, and the start says so."""
     (tmp_path / "ab").write_text("aaa\nbbb\n" * 50)
     result = charrnn("train", "ab", "--lines", "-o", "run", *QUICK)
-    assert "validation: none, since every line has too many copies" in result.err
+    assert "validation: none, since each line has too many copies" in result.err
     assert result.out.splitlines()[1].startswith("training ")
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from charrnn import system
 from charrnn.errors import ConfigError
 from charrnn.evaluation import torch_scorer
 from charrnn.evaluation.evaluator import score_text
@@ -166,3 +167,21 @@ def test_streams_for() -> None:
     """Few symbols are one stream, many are 64; sections are four overlaps long, or one if more are wanted."""
     assert [streams_for(n) for n in (0, 1, 4 * OVERLAP, 9 * OVERLAP, 10**9)] == [1, 1, 1, 2, 64]
     assert [streams_for(n, 100) for n in (0, 1, 2 * OVERLAP, 10**9)] == [1, 1, 2, 100]
+
+
+@pytest.mark.parametrize("lines", [False, True])
+def test_threads_are_adapted_between_pieces(monkeypatch: pytest.MonkeyPatch, *, lines: bool) -> None:
+    """While others run, scoring uses the free cores only; afterwards there are as many threads as before."""
+    ids = some_ids(600)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(system, "free_cores", lambda: 1)
+    try:
+        ends = np.array([300, 600])
+        pieces = line_pieces(NETWORK, ids, ends, 0, CPU) if lines else score_pieces(NETWORK, ids, 0, CPU)
+        next(pieces)
+        assert torch.get_num_threads() == 1
+        pieces.close()  # type: ignore[attr-defined]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

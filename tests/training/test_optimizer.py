@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +15,9 @@ import torch
 from charrnn.config import MATRIX_RATES, Cell, ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN, parameters_by_name
 from charrnn.settings import default_of
-from charrnn.training.optimizer import Muon, build_optimizers, clip_gradients, orthogonalize, update
+from charrnn.training.optimizer import AdamW, Muon, build_optimizers, clip_gradients, orthogonalize, update
 from charrnn.training.schedule import rate_at
+from tests.conftest import PLAY
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 16), (2, 32, 16), (3, 16, 48), (1, 1, 7), (1, 64, 64)])
@@ -199,3 +203,33 @@ def test_without_warmup_the_rate_begins_at_its_peak() -> None:
     config = TrainingConfig(warmup=0.0, floor=0.1)
     assert rate_at(0.0, config) == 1.0
     assert rate_at(0.5, config) == pytest.approx(0.55)
+
+
+def test_adamw_is_torch_s() -> None:
+    """Ten updates with weight decay and changing rates are those of torch's own class, to the bit."""
+    found = []
+    for kind in (AdamW, torch.optim.AdamW):
+        torch.manual_seed(0)
+        weights = [torch.randn(5, 3, requires_grad=True), torch.randn(4, requires_grad=True)]
+        groups = [{"params": weights[:1], "weight_decay": 0.1}, {"params": weights[1:], "weight_decay": 0.0}]
+        optimizer = kind(groups, lr=0.01, betas=(0.9, 0.99), fused=True)
+        for number in range(10):
+            for weight in weights:
+                weight.grad = torch.randn_like(weight)
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 / (number + 1)
+            optimizer.step()
+        found.append([*weights, *(optimizer.state[weight]["exp_avg_sq"] for weight in weights)])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_training_does_not_import_torch_s_compiler(tmp_path: Path) -> None:
+    """A training loads neither torch's compiler nor sympy, which take longer than torch itself."""
+    program = (
+        "import sys\n"
+        "from charrnn.cli.main import run\n"
+        f"status = run(['train', {str(PLAY)!r}, '--steps', '2', '--hidden-size', '8', '-q', '-o', 'run'])\n"
+        "sys.exit(status or sorted({'torch._dynamo', 'sympy'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
