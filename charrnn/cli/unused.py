@@ -34,9 +34,8 @@ NEEDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "sample": {"skip_unknown": ("prompt", "prompt_file", "each")},
 }
-# By command and parameter the parameters that leave it nothing to do, some of them only with one value.
+# By command and parameter the parameters that leave it nothing to do.
 IDLE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "train": {"encoding": ("tokenizer=byte",), "min_count": ("tokenizer=byte",)},
     "sample": {"color": ("as_json", "each", "interactive"), "display_prompt": ("interactive",)},
     "inspect": {"color": ("as_json", "html")},
 }
@@ -49,8 +48,7 @@ def unused(context: click.Context) -> Iterator[str]:
     >>> list(unused(evaluate.make_context("evaluate", ["--dynamic-lr", "0.1", "text"])))
     ['no effect without --dynamic: --dynamic-lr']
     """
-    command, found = str(context.command.name), given(context)
-    names = found.keys() | {f"{name}={value}" for name, value in found.items()}
+    command, names = str(context.command.name), given(context).keys()
     for name, needed in NEEDS.get(command, {}).items():
         if name in names and not names & set(needed):
             yield f"no effect without {_listed(context, needed)}: {_written(context, name)}"
@@ -65,9 +63,8 @@ def _listed(context: click.Context, names: tuple[str, ...] | list[str]) -> str:
 
 
 def _written(context: click.Context, name: str) -> str:
-    """A parameter as it is typed, its value included: an option's longest name, an argument's in capitals."""
-    name, equals, value = name.partition("=")
+    """A parameter as it is typed: an option's longest name, an argument's in capitals."""
     (param,) = (param for param in context.command.params if param.name == name)
     if isinstance(param, click.Argument):
         return str(param.name).upper()
-    return max(param.opts, key=len) + equals.replace("=", " ") + value
+    return max(param.opts, key=len)

@@ -12,13 +12,13 @@ from charrnn.cli.unused import IDLE, NEEDS, unused
 from tests.fuzz.edges import EDGES, Flag
 
 # Options that act by themselves, and those whose misuse is an error of the command, or depends on a value and
-# is told by charrnn.cli.remarks. A new option belongs here or in charrnn.cli.unused.
+# is told by charrnn.cli.remarks or charrnn.cli.idle. A new option belongs here or in charrnn.cli.unused.
 ALONE = {
     "train": """
         corpus output_dir resume force init_from time epochs steps size cell num_layers hidden_size
         embedding_size output dropout lr matrix_lr optimizer batch_size seq_length clip weight_decay warmup
-        patience seed val_fraction val tokenizer lines pairs column newlines device precision threads
-        eval_every save_every keep_every sample_every tensorboard quiet""",
+        patience seed val_fraction val tokenizer encoding min_count lines pairs column newlines device
+        precision threads eval_every save_every keep_every sample_every tensorboard quiet""",
     "sample": """
         model prompt prompt_file each escape length temperature top_k top_p min_p repetition_penalty
         repetition_window no_repeat ban bias best_of beam seed stop until num_samples separator lines distinct

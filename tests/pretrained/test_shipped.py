@@ -14,9 +14,9 @@ from charrnn.errors import RunError
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.files import MODEL_FILE, STATE_FILE
 from charrnn.model.file import load_model, read_header, save_model
-from charrnn.pretrained.make import OUTPUT, pack, train_arguments
+from charrnn.pretrained.make import OUTPUT, STAGES, averaged, finished_model, train_arguments
 from charrnn.text.scored import text_of
-from tests.conftest import SHARED, TINY, Charrnn
+from tests.conftest import SHARED, TINY, Charrnn, random_model
 
 
 def test_it_writes_where_nothing_was_trained(charrnn: Charrnn, tmp_path: Path) -> None:
@@ -50,7 +50,9 @@ def test_the_file_is_small_and_says_how_it_was_made() -> None:
     assert header["corpus"]["paths"] == []
     assert (header["corpus"]["characters"], header["corpus"]["bytes"]) == (1_115_394, 1_115_394)
     command = shlex.split(header["training"]["command"])
-    assert command == ["charrnn", *train_arguments("shakespeare.txt", "shakespeare")]
+    assert command == ["python", "-m", "charrnn.pretrained.make", "shakespeare.txt", "--run", "runs"]
+    assert header["architecture"]["hidden_size"] == STAGES["long"]["hidden_size"]
+    assert header["training"]["step"] == sum(stage["steps"] for stage in STAGES.values())
     assert header["training"]["processor"]
     assert header["training"]["seconds"] > 0
     assert header["quality"]["characters"] == 111_540
@@ -68,24 +70,42 @@ def test_its_quality_is_what_it_says() -> None:
 
 
 def test_a_run_of_other_settings_is_not_packed(trained: Path, tmp_path: Path) -> None:
-    """A finished run of other settings than the recipe's is refused, and nothing is written."""
-    with pytest.raises(RunError, match="trained with hidden_size 32, not 384"):
-        pack(trained, Path("a play.txt"), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    """A finished run of other settings than the stage's is refused."""
+    (tmp_path / "long").symlink_to(trained)
+    with pytest.raises(RunError, match=f"trained with hidden_size 32, not {STAGES['long']['hidden_size']}"):
+        finished_model(tmp_path, "long")
 
 
 def test_an_unfinished_run_is_not_packed(charrnn: Charrnn, tmp_path: Path) -> None:
     """A run that can go on is refused."""
     (tmp_path / "t.txt").write_text("to be or not to be\n" * 20)
-    assert charrnn("train", "t.txt", "-o", "run", "--steps", 2, *TINY).status == 0
-    state = tmp_path / "run" / STATE_FILE
+    assert charrnn("train", "t.txt", "-o", "long", "--steps", 2, *TINY).status == 0
+    state = tmp_path / "long" / STATE_FILE
     data = state.read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = data[8 : 8 + length].replace(b'\\"finished\\": true', b'\\"finished\\": null')
     assert len(header) == length
     state.write_bytes(data[:8] + header + data[8 + length :])
     with pytest.raises(RunError, match="not finished"):
-        pack(tmp_path / "run", Path("t.txt"), tmp_path / "out")
+        finished_model(tmp_path, "long")
+
+
+def test_each_stage_begins_with_the_one_before() -> None:
+    """The first starts anew; every other one is trained from its predecessor's run."""
+    runs = Path("runs")
+    starts = [train_arguments("text", runs, stage) for stage in STAGES]
+    assert "--init-from" not in starts[0]
+    for before, arguments in zip(STAGES, starts[1:], strict=False):
+        assert arguments[arguments.index("--init-from") + 1] == str(runs / before)
+
+
+def test_weights_are_averaged() -> None:
+    """The averaged model has the mean of both weights, in float32."""
+    models = [random_model(seed=seed) for seed in (1, 2)]
+    mean = averaged(models)
+    for name, array in mean.weights.items():
+        np.testing.assert_allclose(array, (models[0].weights[name] + models[1].weights[name]) / 2, rtol=1e-6)
+        assert array.dtype == np.float32
 
 
 def test_float16_costs_nothing_that_is_seen(trained: Path, tmp_path: Path) -> None:
