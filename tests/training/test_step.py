@@ -160,3 +160,23 @@ def test_a_state_may_be_restored_twice(text: str) -> None:
         outcomes.append(in_bytes(step.capture()))
         assert in_bytes(state) == before
     assert outcomes[0] == outcomes[1]
+
+
+def test_the_hidden_state_is_carried_until_the_epoch_ends(text: str) -> None:
+    """A step reads on with the state that the one before left; an epoch's first step begins with zeros."""
+    step = build_step(
+        read_corpus([text], CorpusConfig()),
+        ModelConfig("lstm", 1, 12, 6, dropout=0.0),
+        TrainingConfig(seed=3, batch_size=4, seq_length=14),
+        choose_machine("cpu", "fp32"),
+    )
+    first = step.steps_per_epoch
+    assert step.batches.starts_epoch(first)
+    for number in (0, 1, 2, first - 1, first, first + 1):
+        state = step.hidden if number % first else None
+        expected, _ = step.model.loss(*step.batches.window(number), state)
+        step(number, rate=0.0)
+        assert float(step.loss) == pytest.approx(float(expected.detach()), abs=1e-7)
+    step.hidden = None
+    step(first + 1, rate=0.0)
+    assert float(step.loss) != pytest.approx(float(expected.detach()), abs=1e-7)
