@@ -27,7 +27,10 @@ TRAINING = (
     *("train", "text", "-o", "run", "--steps", "1", "--hidden-size", "4", "--num-layers", "1"),
     *("--embedding-size", "3", "--threads", "1", "--batch-size", "2", "--seq-length", "8", "-s", "1", "-q"),
 )
-USES = (TRAINING, ("sample", "-m", "run", "-n", "5", "-q"), ("evaluate", "text", "-m", "run", "--baselines"))
+WRITING = ("sample", "-m", "shakespeare", "-n", "5", "-q")  # of the shipped model
+# What imports torch, by the words on the command line, and what shows which modules that takes.
+HEAVY = {"train", "--dynamic", "--gradients"}
+USES = (TRAINING, ("evaluate", "text", "-m", "run", "--baselines"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,22 +118,34 @@ class ForkServer:
 
 
 def serve(directory: Path) -> None:
-    """Imports what the commands need, then answers requests until stdin ends.
-
-    What they import only while they work is found by running them in a copy.
-    """
+    """Imports what the commands need, torch only once it is needed, and answers requests until stdin ends."""
     from charrnn.__main__ import main
 
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(2, 1)
+    import_for(main, [WRITING], directory)
+    ready = False
+    for line in requests:
+        request = json.loads(line)
+        if not ready and HEAVY & set(request["args"]):
+            import_for(main, USES, directory)
+            ready = True
+        answers.write(json.dumps(answer(main, request)) + "\n")
+        answers.flush()
+
+
+def import_for(main: Any, uses: Sequence[Sequence[str]], directory: Path) -> None:
+    """Imports what some commands import while they work, which is found by running them in a copy."""
     reading, writing = os.pipe()
     copy = os.fork()
     if copy == 0:
         os.chdir(directory)
         Path("text").write_text("the quick brown fox jumps over the lazy dog\n" * 8, encoding="utf-8")
-        os.dup2(os.open("log", os.O_RDWR | os.O_CREAT), 2)
-        for args in USES:
+        log = os.open("log", os.O_RDWR | os.O_CREAT)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        for args in uses:
             run(main, args)
         os.write(writing, "\n".join(sys.modules).encode())
         os._exit(0)
@@ -141,9 +156,6 @@ def serve(directory: Path) -> None:
     for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    for request in requests:
-        answers.write(json.dumps(answer(main, json.loads(request))) + "\n")
-        answers.flush()
 
 
 def answer(main: Any, request: dict[str, Any]) -> int | None:

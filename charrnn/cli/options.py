@@ -32,7 +32,7 @@ class PathName(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # which older versions of click do not take
     """Seconds, written 90, 90s, 3m, 1h30m or 2d."""
 
     name = "duration"

@@ -181,6 +181,8 @@ def whole_text(recorded: Mapping[str, Any], tokenizer: Tokenizer, against: Seque
         parts += (as_symbols(piece, tokenizer) for piece in read_symbols([source], config, digest) if piece)
     if not against:
         _check_unchanged(digest.hexdigest(), recorded)
+    elif not parts:
+        raise CorpusError(f"{', '.join(against)}: empty, so that all text is novel; name another")
     return "".join(parts)
 
 

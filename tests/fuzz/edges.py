@@ -108,17 +108,18 @@ STRANGE = (
     "", "missing", "empty", "t.txt/x", "m.safetensors/x", "a" * 300, "/dev/full/x",
     "/proc/self/mem", "\udcff", "binary", "-x", "/dev/null",
 )  # fmt: skip
+ODD = "\udcff\udcfe.txt"  # a text whose name is no UTF-8
 SIZES = ("--hidden-size", "--num-layers", "--embedding-size")
 NETWORK = (*SIZES, "--steps", "--threads", "--batch-size", "--seq-length", "--seed")
 
 TRAIN: dict[str, Values | Flag] = {
     "corpus": Values(
-        ok=("t.txt", "./t.txt", "-", "folder", "compressed.gz", "."),
+        ok=("t.txt", "./t.txt", ODD, "-", "folder", "compressed.gz", "."),
         refused=("--",),
         wrong=(*STRANGE, "m.safetensors", "zeros", "cut.gz", "/dev/zero"),
     ),
     "--output-dir": Values(
-        ok=("new", "new/deep/er", "\N{SNOWMAN}", "a b", "\x1b[31m", "-x"),
+        ok=("new", "new/deep/er", "\N{SNOWMAN}", "\udcff", "a b", "\x1b[31m", "-x"),
         wrong=(
             "",
             "empty",
@@ -178,7 +179,7 @@ TRAIN: dict[str, Values | Flag] = {
     "--column": Values(any=("1", "a", "\N{SNOWMAN}"), wrong=("", "0", "-1", "nan"), beside=("--lines",)),
     "--pairs": Flag(frozenset(WRONG)),
     "--val": Values(
-        ok=("t.txt", "folder"), wrong=(*STRANGE, "-", "m.safetensors", "zeros"), drop=("--val-fraction",)
+        ok=("t.txt", ODD, "folder"), wrong=(*STRANGE, "-", "m.safetensors", "zeros"), drop=("--val-fraction",)
     ),
     "--with-ngram": Flag(),
     "--keep-every": Values(
@@ -216,7 +217,7 @@ TRAIN: dict[str, Values | Flag] = {
 
 SAMPLE: dict[str, Values | Flag] = {
     "--model": Values(
-        ok=("m.safetensors", "./m.safetensors", "old"),
+        ok=("m.safetensors", "./m.safetensors", "old", "old\udcff"),
         wrong=(*(name for name in STRANGE if name), "t.txt", "folder", "zeros", "cut.gz", "/dev/zero", "-"),
         any=("",),
     ),
@@ -230,7 +231,7 @@ SAMPLE: dict[str, Values | Flag] = {
         ok=("", "the", "-", "x" * 2000), any=("\N{SNOWMAN}", "\x1b[31m", "\udcff", "--", "-x")
     ),
     "--file": Values(
-        ok=("t.txt", "-", "/dev/null"),
+        ok=("t.txt", ODD, "-", "/dev/null"),
         wrong=(*(n for n in STRANGE if n not in ("/dev/null", "empty")), "folder", "zeros", "/dev/zero"),
     ),
     "--escape": Flag(beside=("-p", r"the\x20fox\n\u0020")),
@@ -262,7 +263,7 @@ SAMPLE: dict[str, Values | Flag] = {
         refused=("", "a", "=1", "a=", "a=x", "a=nan", "a=inf"),
     ),
     "--until": Values(ok=("a", "\N{SNOWMAN}", "a" * 5000), refused=("",), any=("\udcff",)),
-    "--each": Values(ok=("t.txt", "-"), wrong=("", "missing", "folder", "a" * 300)),
+    "--each": Values(ok=("t.txt", ODD, "-"), wrong=("", "missing", "folder", "a" * 300)),
     "--beam": Values(ok=("1", "3"), refused=("0", "-1", "1001", *NO_INTEGER), beside=("--each", "t.txt")),
     "--best-of": whole(1, huge=False),
     "--seed": whole(0, 2**63 - 1),
@@ -278,7 +279,7 @@ SAMPLE: dict[str, Values | Flag] = {
         ok=("2", "3"), refused=("1", "0", "-1", *NO_INTEGER), any=HUGE, beside=("--against", "t.txt")
     ),
     "--against": Values(
-        ok=("t.txt", "folder"), wrong=(*STRANGE, "/dev/zero", "m.safetensors"), beside=("--novel",)
+        ok=("t.txt", ODD, "folder"), wrong=(*STRANGE, "/dev/zero", "m.safetensors"), beside=("--novel",)
     ),
     "--copied": Flag(beside=("--against", "t.txt")),
     "--display-prompt": Flag(),
@@ -294,7 +295,7 @@ SAMPLE: dict[str, Values | Flag] = {
 DYNAMIC = ("--dynamic", "--train", "short.txt", "short.txt")  # it takes its time
 EVALUATE: dict[str, Values | Flag] = {
     "text": Values(
-        ok=("t.txt", "-", "folder", "compressed.gz", "."),
+        ok=("t.txt", ODD, "-", "folder", "compressed.gz", "."),
         wrong=(*STRANGE, "m.safetensors", "zeros", "cut.gz", "/dev/zero"),
     ),
     "--model": SAMPLE["--model"],
@@ -303,14 +304,14 @@ EVALUATE: dict[str, Values | Flag] = {
     "--per-line": Flag(),
     "--heatmap": Flag(),
     "--html": Values(
-        ok=("page.html", "\N{SNOWMAN}.html", "-x"),
+        ok=("page.html", "\N{SNOWMAN}.html", "\udcff.html", "-x"),
         wrong=("", "t.txt", "m.safetensors", "/dev/full/x", "a" * 300, "missing/x.html", "folder", "."),
     ),
     "--force": Flag(beside=("--html", "page.html")),
     "--baselines": Flag(beside=("--train", "t.txt")),
     "--dynamic": Flag(beside=DYNAMIC[1:], drop=("text",)),
     "--train": Values(
-        ok=("t.txt", "folder"), wrong=(*STRANGE, "/dev/zero", "m.safetensors"), beside=("--baselines",)
+        ok=("t.txt", ODD, "folder"), wrong=(*STRANGE, "/dev/zero", "m.safetensors"), beside=("--baselines",)
     ),
     "--reset": Values(
         ok=("auto", "none", "lines", "1", "256"), refused=("0", "-1", "", "x", "1.5", "nan"), any=HUGE
@@ -360,7 +361,7 @@ INSPECT: dict[str, Values | Flag] = {
 
 EXPORT: dict[str, Values | Flag] = {
     "page": Values(
-        ok=("new.html", "\N{SNOWMAN}.html"),
+        ok=("new.html", "\N{SNOWMAN}.html", "\udcff.html"),
         wrong=("", "t.txt", "m.safetensors", "/dev/full/x", "a" * 300, "missing/x.html", "folder", "."),
     ),
     "--model": SAMPLE["--model"],

@@ -17,7 +17,7 @@ from charrnn.cli.main import cli
 from charrnn.model.file import save_model
 from tests.conftest import random_model
 from tests.fuzz.conftest import Fuzz
-from tests.fuzz.edges import ANY, EDGES, HOSTILE, USUAL, WRONG, Edge, Flag
+from tests.fuzz.edges import ANY, EDGES, HOSTILE, ODD, USUAL, WRONG, Edge, Flag
 from tests.fuzz.judge import judge
 from tests.fuzz.zygote import TEXT, Case, Outcome, Zygote
 
@@ -47,6 +47,7 @@ def furniture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with all that the edges name: texts, a model, a run, damaged files."""
     folder = tmp_path_factory.mktemp("furniture")
     (folder / "t.txt").write_text(TEXT)
+    (folder / ODD).write_text(TEXT)
     (folder / "short.txt").write_text(TEXT[:44])
     (folder / "empty").touch()
     (folder / "binary").write_bytes(bytes(range(256)) * 4)
@@ -56,12 +57,14 @@ def furniture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cut.gz").write_bytes(gzip.compress(TEXT.encode())[:-9])
     (folder / "folder").mkdir()
     (folder / "folder" / "t.txt").write_text(TEXT)
-    (folder / "old").mkdir()
+    for run in ("old", "old\udcff"):
+        (folder / run).mkdir()
     model = random_model(layers=1, hidden=4, embedding=3, vocabulary="".join(sorted(set(TEXT))))
     save_model(folder / "m.safetensors", model)
-    save_model(folder / "old" / "model.safetensors", model)
+    for run in ("old", "old\udcff"):
+        save_model(folder / run / "model.safetensors", model)
     for path in folder.rglob("*"):
-        if path.is_file() and path.name != "zeros" and path.parent.name != "old":
+        if path.is_file() and path.name != "zeros" and not path.parent.name.startswith("old"):
             INPUTS[path.relative_to(folder)] = path.read_bytes()
     return folder
 

@@ -32,7 +32,7 @@ from charrnn.model.file import (
     save_model,
     save_state,
 )
-from charrnn.model.schema import PROGRESS, STATE, expected_shapes
+from charrnn.model.schema import LATER, PROGRESS, STATE, expected_shapes
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.training.progress import Progress
 from charrnn.training.state import TrainingState
@@ -166,6 +166,19 @@ def test_states_come_back_as_they_were(tmp_path: Path, cell: Cell) -> None:
     for name, tensor in tensors.items():
         assert (loaded[name].dtype, loaded[name].shape) == (tensor.dtype, tensor.shape)
         assert loaded[name].tobytes() == tensor.tobytes()
+
+
+def test_a_state_of_the_first_version_loads(tmp_path: Path) -> None:
+    """What later versions added to the progress may be missing, the rest not."""
+    tensors, metadata = state_of()
+    first = {key: value for key, value in metadata["progress"].items() if key not in LATER}
+    save_state(tmp_path / "state", tensors, metadata | {"progress": first})
+    assert load_state(tmp_path / "state")[1]["progress"] == first
+    for key in first:
+        less = {name: value for name, value in first.items() if name != key}
+        save_state(tmp_path / "state", tensors, metadata | {"progress": less})
+        with pytest.raises(ModelFileError, match=rf"progress\.{key}: expected it, found none"):
+            load_state(tmp_path / "state")
 
 
 def test_the_schema_of_a_state_has_all_that_a_training_saves() -> None:

@@ -89,3 +89,10 @@ def test_a_text_from_stdin_must_be_named() -> None:
     for corpus in ({}, {"paths": ["-"], "sha256": "0"}):
         with pytest.raises(CharrnnError, match="--against FILE"):
             training_text(dataclasses.replace(model, corpus=corpus))
+
+
+def test_an_empty_text_to_compare_with_is_refused(tmp_path: Path) -> None:
+    """Against nothing everything is novel, which nobody means."""
+    (tmp_path / "empty").touch()
+    with pytest.raises(CharrnnError, match=r"empty: empty, so that all text is novel"):
+        training_text(random_model(), [str(tmp_path / "empty")])

@@ -225,6 +225,13 @@ def test_barred_ids_are_not_chosen(logits: Floats) -> None:
     assert sampler(logits) == best
 
 
+def test_barred_ids_are_not_drawn() -> None:
+    """Nor are they where nothing else filters, and drawing takes a shorter way."""
+    sampler = Sampler(SamplingConfig(temperature=1.0, seed=1), largest=1.0)
+    assert {sampler(np.zeros(4), [1, 3]) for _ in range(100)} == {0, 2}
+    assert {sampler(np.zeros(4)) for _ in range(100)} == {0, 1, 2, 3}
+
+
 def test_the_penalty_looks_at_the_window_only() -> None:
     """An id is penalized while it stands among the last ``repetition_window`` ids, and not after."""
     config = SamplingConfig(temperature=0, repetition_penalty=2.0, repetition_window=2)

@@ -339,3 +339,40 @@ def test_an_extension_of_a_text_read_often_enough_is_trained() -> None:
     longer.progress.extend()
     simulate(longer, 0.01, 0.1)
     assert longer.progress.step == 2 * 5 * MOST_PASSES
+
+
+@given(st.one_of(st.just(0.0), st.floats(0.001, 0.9)), st.floats(0, 0.9))
+def test_the_rate_rises_to_its_peak_and_falls_to_its_floor(warmup: float, floor: float) -> None:
+    """Linear to 1 at the end of the warm-up, then half a cosine: halfway down in the middle of the rest."""
+    config = TrainingConfig(warmup=warmup, floor=floor)
+    assert rate_at(warmup / 2, config) == (pytest.approx(0.5) if warmup else 1)
+    assert rate_at(warmup, config) == pytest.approx(1)
+    assert rate_at((1 + warmup) / 2, config) == pytest.approx((1 + floor) / 2)
+    assert rate_at(1, config) == pytest.approx(floor)
+
+
+def test_the_mean_of_the_losses_begins_anew_after_an_evaluation() -> None:
+    """Neither the sum nor the count of one interval reaches into the next."""
+    it = schedule(steps=10)
+    it.progress.loss_sum, it.progress.loss_count = 12.5, 5
+    it.evaluated(0.1)
+    assert (it.progress.loss_sum, it.progress.loss_count) == (0, 0)
+
+
+def test_what_a_stop_took_is_told_apart() -> None:
+    """The seconds of steps and evaluations are either counted or ``stalled``, none of them lost."""
+    it = schedule(validation=100, steps=100)
+    for seconds in (0.5, 0.1, 0.1, 500.0, 0.1):
+        it.stepped(seconds)
+    assert it.stalled + it.progress.seconds == pytest.approx(500.8)
+    assert it.stalled > 490
+    it.evaluated(0.1)
+    it.evaluated(700.0)
+    assert it.stalled + it.progress.seconds == pytest.approx(1200.9)
+    assert it.stalled > 1180
+
+
+def test_no_evaluation_comes_shortly_before_the_last() -> None:
+    """One that would come within half an interval of the end is left out."""
+    assert simulate(schedule(steps=104, validation=1), 0.01, 0.1)[-2:] == [96, 104]
+    assert simulate(schedule(steps=106, validation=1), 0.01, 0.1)[-2:] == [102, 106]

@@ -120,3 +120,73 @@ def test_a_missing_tensor_is_an_error(text: str, name: str) -> None:
     del tensors[name]
     with pytest.raises(KeyError, match=name):
         step.restore(tensors)
+
+
+def test_gradients_are_clipped_and_do_not_add_up(text: str) -> None:
+    """Each step has the gradient of its own window, scaled down to the clip; the norm is that before."""
+    step = build_step(
+        read_corpus([text], CorpusConfig()),
+        ModelConfig("lstm", 1, 12, 6, dropout=0.0),
+        TrainingConfig(seed=3, batch_size=4, seq_length=14, clip=1e-3),
+        choose_machine("cpu", "fp32"),
+    )
+    norms = []
+    for _ in range(3):
+        step.hidden = None
+        step(0, rate=0.0)
+        gradients = [p.grad for p in step.model.parameters() if p.grad is not None]
+        assert float(torch.cat([g.flatten() for g in gradients]).norm()) == pytest.approx(1e-3, rel=1e-4)
+        norms.append(float(step.gradient_norm))
+    assert norms[0] > 1e-2
+    assert norms == [norms[0]] * 3
+
+
+def test_an_infinite_gradient_of_a_finite_loss_moves_no_weight(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gradient may overflow where the loss does not: weights stay, the hidden state begins anew."""
+    step = make_step(text)
+    step(0, rate=1.0)
+    before = [p.detach().clone() for p in step.model.parameters()]
+    monkeypatch.setattr("charrnn.training.step.clip_gradients", lambda *_: torch.tensor(math.inf))
+    step(1, rate=1.0)
+    assert math.isfinite(step.loss)
+    assert step.hidden is None
+    for parameter, was in zip(step.model.parameters(), before, strict=True):
+        assert torch.equal(parameter, was)
+
+
+def test_a_state_may_be_restored_twice(text: str) -> None:
+    """What a step does after it took over a state does not change the state."""
+    first = make_step(text)
+    for number in range(3):
+        first(number, rate=1.0)
+    state = first.capture()
+    before, outcomes = in_bytes(state), []
+    for _ in range(2):
+        step = make_step(text)
+        step.restore(state)
+        step(3, rate=1.0)
+        outcomes.append(in_bytes(step.capture()))
+        assert in_bytes(state) == before
+    assert outcomes[0] == outcomes[1]
+
+
+def test_the_hidden_state_is_carried_until_the_epoch_ends(text: str) -> None:
+    """A step reads on with the state that the one before left; an epoch's first step begins with zeros."""
+    step = build_step(
+        read_corpus([text], CorpusConfig()),
+        ModelConfig("lstm", 1, 12, 6, dropout=0.0),
+        TrainingConfig(seed=3, batch_size=4, seq_length=14),
+        choose_machine("cpu", "fp32"),
+    )
+    first = step.steps_per_epoch
+    assert step.batches.starts_epoch(first)
+    for number in (0, 1, 2, first - 1, first, first + 1):
+        state = step.hidden if number % first else None
+        expected, _ = step.model.loss(*step.batches.window(number), state)
+        step(number, rate=0.0)
+        assert float(step.loss) == pytest.approx(float(expected.detach()), abs=1e-7)
+    step.hidden = None
+    step(first + 1, rate=0.0)
+    assert float(step.loss) != pytest.approx(float(expected.detach()), abs=1e-7)

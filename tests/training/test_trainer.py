@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -16,6 +17,7 @@ from charrnn.model.file import load_model
 from charrnn.model.network import parameters_by_name
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.listener import Listener, Status
+from charrnn.training.schedule import rate_at
 from charrnn.training.trainer import MOST_SKIPPED, Diverged, Trainer
 
 TINY = ModelConfig(num_layers=1, hidden_size=12, embedding_size=6, dropout=0.0)
@@ -42,6 +44,7 @@ class Poison(Listener):
 
     def __init__(self, trainer: Trainer, steps: range) -> None:
         self.trainer, self.steps, self.sets_back = trainer, steps, 0
+        self.more = 1
 
     def stepped(self, status: Status) -> None:
         """Spoils the output's bias, or mends it."""
@@ -52,10 +55,11 @@ class Poison(Listener):
             elif torch.isnan(bias[0]):
                 bias[0] = 0.0
 
-    def set_back(self, status: Status) -> None:  # noqa: ARG002
-        """Counts, and poisons no more."""
+    def set_back(self, status: Status) -> None:
+        """Counts, and poisons no more, or after the step that is returned to if there are ``more`` times."""
         self.sets_back += 1
-        self.steps = range(0)
+        self.more -= 1
+        self.steps = range(status.step + 1, 1000) if self.more > 0 else range(0)
 
 
 def test_a_regular_text_is_learnt(corpus: Corpus, tmp_path: Path) -> None:
@@ -153,3 +157,67 @@ def test_hopeless_divergence_is_one_error(corpus: Corpus, tmp_path: Path) -> Non
         trainer.run(Always(trainer, range(20, 100_000)))
     quality = load_model(tmp_path / "run" / "model.safetensors").quality
     assert quality["step"] == 15
+
+
+def test_each_return_halves_the_rate(corpus: Corpus, tmp_path: Path) -> None:
+    """A second divergence from the same saved state is met with a quarter of the rate, not half again."""
+    trainer = make_trainer(corpus, tmp_path / "run", eval_every=15)
+    poison = Poison(trainer, range(20, 1000))
+    poison.more = 3
+    trainer.run(poison)
+    assert poison.sets_back == 3
+    assert trainer.progress.rate_scale == 1 / 8
+    assert trainer.progress.step == 60
+
+
+def test_losses_are_averaged_and_those_not_finite_counted(corpus: Corpus, tmp_path: Path) -> None:
+    """The shown loss moves by a fiftieth; the mean has only finite losses, of which one ends a series."""
+    trainer = make_trainer(corpus, tmp_path / "run")
+    for losses, recent, total, skipped, in_a_row in (
+        ([1.0, 2.0], 1.02, (3.0, 2), 0, 0),
+        ([math.nan, math.inf], 1.02, (3.0, 2), 2, 2),
+        ([math.nan, 1.02, math.nan], 1.02, (4.02, 3), 4, 1),
+    ):
+        trainer._pending = [torch.tensor(loss) for loss in losses]
+        trainer._collect_losses()
+        progress = trainer.progress
+        assert trainer.recent_loss == pytest.approx(recent)
+        assert (progress.loss_sum, progress.loss_count) == pytest.approx(total)
+        assert (progress.skipped, progress.skipped_in_a_row) == (skipped, in_a_row)
+
+
+def test_no_state_is_saved_while_losses_are_not_finite(corpus: Corpus, tmp_path: Path) -> None:
+    """What may be spoilt does not replace a state to go back to; with the next finite loss it is saved."""
+    trainer = make_trainer(corpus, tmp_path / "run")
+    path = tmp_path / "run" / "state.safetensors"
+    trainer.progress.skipped_in_a_row = 1
+    trainer.save()
+    assert not path.exists()
+    trainer.progress.skipped_in_a_row = 0
+    trainer.save()
+    assert path.exists()
+
+
+def test_a_captured_state_stays_as_it_was(corpus: Corpus, tmp_path: Path) -> None:
+    """Neither the trainer that was captured nor one that was restored changes it as it goes on."""
+    trainer = make_trainer(corpus, tmp_path / "run")
+    state = trainer.capture()
+    before = dataclasses.asdict(state.progress)
+    trainer.run()
+    assert dataclasses.asdict(state.progress) == before
+    again = make_trainer(corpus, tmp_path / "again")
+    again.restore(state)
+    again.run()
+    assert dataclasses.asdict(state.progress) == before
+
+
+def test_the_log_has_the_rate_as_it_was(corpus: Corpus, tmp_path: Path) -> None:
+    """The learning rate of each line follows the schedule, down to its floor at the end."""
+    trainer = make_trainer(corpus, tmp_path / "run", eval_every=20, lr=0.01, floor=0.05, warmup=0.5)
+    trainer.run()
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    expected = [0.01 * rate_at(entry["step"] / 60, trainer.config) for entry in log]
+    assert [entry["lr"] for entry in log] == pytest.approx(expected)
+    assert log[-1]["lr"] == pytest.approx(0.0005)
+    quality = load_model(tmp_path / "run" / "model.safetensors").quality
+    assert quality["bits_per_character"] == pytest.approx(quality["nats_per_character"] / math.log(2))
