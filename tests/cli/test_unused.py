@@ -18,13 +18,15 @@ ALONE = {
         corpus output_dir resume force init_from time epochs steps size cell num_layers hidden_size
         embedding_size output dropout lr matrix_lr optimizer batch_size seq_length clip weight_decay warmup
         patience seed val_fraction val tokenizer encoding min_count lines pairs column newlines device
-        precision threads replicas eval_every save_every keep_every sample_every tensorboard quiet""",
+        precision threads replicas eval_every save_every keep_every sample_every tensorboard order with_ngram
+        quiet""",
     "sample": """
-        model prompt prompt_file each escape length temperature top_k top_p min_p repetition_penalty
+        models mix prompt prompt_file each escape length temperature top_k top_p min_p repetition_penalty
         repetition_window no_repeat ban bias best_of beam seed stop until num_samples separator lines distinct
         novel novel_span against copied as_json logprobs interactive device quiet""",
     "evaluate": """
-        text model as_json per_line heatmap html baselines dynamic train reset precision streams device quiet
+        text models mix as_json per_line heatmap html baselines dynamic train reset precision streams device
+        quiet
         """,
     "inspect": "text model unit feature gradients memory html as_json quiet",
     "export": "page model int8 float32 title force quiet",

@@ -305,7 +305,7 @@ EVALUATE: dict[str, Values | Flag] = {
     "--heatmap": Flag(),
     "--html": Values(
         ok=("page.html", "\N{SNOWMAN}.html", "\udcff.html", "-x"),
-        wrong=("", "t.txt", "m.safetensors", "/dev/full/x", "a" * 300, "missing/x.html", "folder", "."),
+        wrong=("", "m.safetensors", "/dev/full/x", "a" * 300, "missing/x.html", "folder", "."),
     ),
     "--force": Flag(beside=("--html", "page.html")),
     "--baselines": Flag(beside=("--train", "t.txt")),
@@ -362,7 +362,7 @@ INSPECT: dict[str, Values | Flag] = {
 EXPORT: dict[str, Values | Flag] = {
     "page": Values(
         ok=("new.html", "\N{SNOWMAN}.html", "\udcff.html"),
-        wrong=("", "t.txt", "m.safetensors", "/dev/full/x", "a" * 300, "missing/x.html", "folder", "."),
+        wrong=("", "m.safetensors", "/dev/full/x", "a" * 300, "missing/x.html", "folder", "."),
     ),
     "--model": SAMPLE["--model"],
     "--int8": Flag(),
