@@ -220,6 +220,9 @@ class TrainingConfig(Config):
         at_least=0,
         expected="0 (never) or greater",
     )
+    most_passes: float | None = setting(
+        None, "With --time and --patience, read the text this often at most; chosen if not given.", above=0
+    )
     seed: int | None = setting(
         None,
         "Random seed, which makes a run repeatable; drawn and printed if not given.",

@@ -24,7 +24,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.training.batches import symbols_a_step
 from charrnn.training.memory import free_memory, training_memory
 from charrnn.training.replicas import LEAST_LANES, default_replicas
-from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES, MOST_PASSES_OF_PAIRS
+from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES, most_passes
 from charrnn.training.step import TrainingStep, build_step
 
 # From how many characters on, learnt by a medium model in the time, a size was the best one on a text of a
@@ -91,7 +91,8 @@ def choose_model(
         size, why = "medium", ""  # for what was not asked for
     elif size == "auto":
         share = learnt_share(corpus)
-        size = size_for(budget * share, most_passes(training, corpus) * corpus.train_size * share)
+        passes = most_passes(training, pairs=pairs) if training.patience else math.inf
+        size = size_for(budget * share, passes * corpus.train_size * share)
         part = f", {share:.0%} of them in targets" if pairs else ""
         why = f"{size} (auto: a medium one would read {_amount(budget)}{part}); "
         size, why = _fitting(size, why, training, corpus, machine)
@@ -111,7 +112,7 @@ def choose_model(
         validated = max(LEAST_VALIDATED, round(VALIDATED_SHARE * read / FORWARD_SHARE))
         chosen = dataclasses.replace(chosen, validate=min(training.validate, validated))
         if training.patience:
-            planned = min(passes, most_passes(training, corpus))
+            planned = min(passes, most_passes(training, pairs=pairs))
     if "output" not in shape and not model.tied and not pairs and corpus.train_size >= OUTPUT_READS_ALL_FROM:
         model = dataclasses.replace(model, output="all")
     if "dropout" not in shape:
@@ -149,7 +150,8 @@ def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
         halvings = math.log2(training.batch_size * training.seq_length * EPOCHS_STEPS / read)
     else:
         shrinkage = 0.5 if training.steps is not None else SHRINKAGE
-        halvings = math.log(read / train_size / MOST_PASSES) / math.log(1 / shrinkage)
+        most = most_passes(training, pairs=False)
+        halvings = math.log(read / train_size / most) / math.log(1 / shrinkage)
     batch = training.batch_size >> max(0, math.ceil(halvings - TOLERANCE))
     return max(min(SMALLEST_BATCH, training.batch_size), batch)
 
@@ -186,13 +188,6 @@ def size_for(read: float, learnt: float = math.inf) -> str:
     reached = [size for size, least in SMALLEST_BUDGETS.items() if read >= least]
     grown = [size for size in reached if size.isdecimal() and learnt < SMALLEST_BUDGETS[size]]
     return reached[-1 - len(grown)]
-
-
-def most_passes(training: TrainingConfig, corpus: Corpus) -> float:
-    """How often a text is read at most."""
-    if not training.patience:
-        return math.inf
-    return MOST_PASSES_OF_PAIRS if corpus.config.pairs else MOST_PASSES
 
 
 def _fitting(

@@ -38,7 +38,7 @@ from charrnn.training.schedule import LEAST_SHARE
 from charrnn.training.state import TrainingState, load_training
 from charrnn.training.stopwatch import Before, Stopwatch
 from charrnn.training.trainer import Trainer
-from charrnn.training.transfer import Transfer, transfer_weights
+from charrnn.training.transfer import Transfer, gentle, transfer_weights
 
 CONFIGS: tuple[type[Any], ...] = (CorpusConfig, ModelConfig, TrainingConfig)
 LENGTHS = ("time", "epochs", "steps")  # settings, of which a training has one
@@ -183,6 +183,7 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     source = None if request.init_from is None else load_model(request.init_from)
     if source is not None:
         asked |= _shape_of(source, asked)
+        training = gentle(training, asked)
     chosen = choose_model(asked, _with_time_left(training, watch), corpus, machine)
     training = dataclasses.replace(chosen.training, time=training.time)
     trainer = Trainer(corpus, chosen.model, training, machine, directory, lock, group)

@@ -29,7 +29,7 @@ from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.lock import RunLock
 from charrnn.training.log import Log
 from charrnn.training.progress import Progress
-from charrnn.training.schedule import MOST_PASSES, MOST_PASSES_OF_PAIRS, Schedule
+from charrnn.training.schedule import Schedule, most_passes
 from charrnn.training.state import TrainingState, load_training, save_training
 from charrnn.training.step import build_step
 from charrnn.training.validation import Validation
@@ -88,7 +88,7 @@ class Trainer:
             self.step.window,
             self.step.steps_per_epoch,
             len(self.validation.ids),
-            MOST_PASSES_OF_PAIRS if corpus.config.pairs else MOST_PASSES,
+            most_passes(self.config, pairs=corpus.config.pairs),
         )
         self.stopping = False
         self.recent_loss = math.nan

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 
+from charrnn.config import MATRIX_RATES, TrainingConfig
 from charrnn.errors import ConfigError, counted
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, export_weights, import_weights
 from charrnn.text.tokenizer import CharTokenizer, Tokenizer
+from charrnn.training.schedule import MOST_PASSES_FROM_MODEL
 
 PER_SYMBOL = ("embedding.weight", "output.weight", "output.bias")  # a row for each symbol
 
 NAMED = 20  # characters at most, in a message
+# Of the usual peak learning rates, what a model learns with that begins with another's weights. On Alice in
+# Wonderland from the shipped model, a minute gives 1.208 nats a character, and 1.243 with the usual rates.
+START_RATE = 0.25
+
+
+def gentle(training: TrainingConfig, asked: Mapping[str, Any]) -> TrainingConfig:
+    """The settings of a model that begins with another's weights: lower rates and fewer passes, unless asked.
+
+    Args:
+        training: the settings, with the usual rates where none are asked for.
+        asked: the settings that were asked for, by name.
+    """
+    changed: dict[str, Any] = {
+        "lr": START_RATE * training.lr,
+        "matrix_lr": START_RATE * MATRIX_RATES[training.optimizer],
+        "most_passes": MOST_PASSES_FROM_MODEL,
+    }
+    return dataclasses.replace(training, **{k: v for k, v in changed.items() if k not in asked})
 
 
 @dataclasses.dataclass(frozen=True)

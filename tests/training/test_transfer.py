@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.config import ModelConfig
+from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import ConfigError
 from charrnn.model.file import ModelFile
 from charrnn.model.network import CharRNN, build_model, export_weights
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer
-from charrnn.training.transfer import Transfer, transfer_weights
+from charrnn.training.transfer import Transfer, gentle, transfer_weights
 
 UNTIED = ModelConfig(num_layers=2, hidden_size=8, embedding_size=5, dropout=0.0)
 TIED = ModelConfig(num_layers=1, hidden_size=6, embedding_size=6, dropout=0.0)
@@ -78,3 +78,15 @@ def test_a_large_vocabulary_is_not_spelt_out() -> None:
     many = "".join(map(chr, range(0x4E00, 0x4E00 + 500)))
     shown = str(Transfer(3, added=many, dropped="xyz"))
     assert shown == f"3 characters matched, 500 added ({many[:20]!r} and 480 more), 3 dropped ('xyz')"
+
+
+def test_rates_are_lower_and_passes_fewer_unless_asked() -> None:
+    """A quarter of the usual rates, and at most four passes; what is asked for stays."""
+    usual = TrainingConfig()
+    found = gentle(usual, {})
+    assert (found.lr, found.matrix_rate, found.most_passes) == (usual.lr / 4, usual.matrix_rate / 4, 4)
+    adamw = gentle(TrainingConfig(optimizer="adamw"), {"optimizer": "adamw"})
+    assert adamw.matrix_rate == TrainingConfig(optimizer="adamw").matrix_rate / 4
+    asked = {"lr": 0.1, "matrix_lr": 0.2}
+    kept = gentle(TrainingConfig(lr=0.1, matrix_lr=0.2), asked)
+    assert (kept.lr, kept.matrix_rate, kept.most_passes) == (0.1, 0.2, 4)
