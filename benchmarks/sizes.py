@@ -86,7 +86,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("texts", nargs="+")
     parser.add_argument("--times", nargs="+", default=["1m", "3m"])
-    parser.add_argument("--sizes", nargs="*", default=list(SIZES), help="besides what auto chooses")
+    parser.add_argument(
+        "--sizes",
+        nargs="*",
+        default=["tiny", "small", "medium", "large", "512"],
+        help="besides what auto chooses",
+    )
     parser.add_argument("--flags", default="", help="further flags for charrnn train")
     arguments = parser.parse_args()
     flags = shlex.split(arguments.flags)

@@ -18,6 +18,7 @@ import numpy as np
 
 from charrnn.errors import ArgumentError, ConfigError, ShortfallError
 from charrnn.model.file import ModelFile, load_model
+from charrnn.model.mixture import mix_models
 from charrnn.runs import find_model
 from charrnn.sampling.session import Prompt, SamplingSession, is_endless, lookup
 from charrnn.sampling.writer import Sample, TextStream, samples
@@ -45,18 +46,35 @@ def _without_remarks(function: Callable[Parameters, Result]) -> Callable[Paramet
     return quiet
 
 
-def load(path: Path) -> Model:
-    """A model ready to write and to score.
+def load(path: Path, *others: Path, mix: Sequence[float] | None = None) -> Model:
+    """A model ready to write and to score; of several, the mixture of their probabilities.
 
     Args:
         path: a model file, a run directory, or the name of a run under runs/.
+        others: more of them, each with a vocabulary of its own.
+        mix: a weight for each; without them they are fitted on the validation split of the first model, which
+            is read again from where that found it.
 
     Raises:
-        ArgumentError: the path is neither a str nor a path object.
-        ModelFileError: there is none, or it is damaged.
+        ArgumentError: a path is neither a str nor a path object, or the weights are not numbers.
+        ConfigError: the models do not mix, or the weights are not one a model and greater than 0.
+        ModelFileError: there is no such model, or it is damaged.
+        CorpusError: weights are to be fitted, and the text for that cannot be read.
     """
-    _require(path, str | os.PathLike, "path", "a path")
-    return Model(load_model(find_model(os.fspath(path))))
+    for name in (path, *others):
+        _require(name, str | os.PathLike, "path", "a path")
+    models = [load_model(find_model(os.fspath(name))) for name in (path, *others)]
+    if mix is not None:
+        _require(mix, Sequence, "mix", "a number for each model")
+        for weight in mix:
+            _require(weight, numbers.Real, "mix", "a number for each model")
+    if not others:
+        if mix is not None:
+            raise ConfigError("mix: weights are for several models; give more than one")
+        return Model(models[0])
+    from charrnn.evaluation.mixing import fit_mix
+
+    return Model(fit_mix(models)[0] if mix is None else mix_models(models, [float(w) for w in mix]))
 
 
 class Model:

@@ -25,6 +25,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 DEFAULT_TIME = 180.0  # seconds, for training without --time, --epochs and --steps
 MOST_VALIDATED = 1 << 21  # characters, however much was held out
+MAX_ORDER = 8  # of n-grams
 MOST_DROPOUT = 0.5  # that is chosen or recommended; a user may ask for more
 
 # Where --matrix-lr is not given: all of Muon's steps are of the same size, AdamW's are not.
@@ -102,7 +103,7 @@ class CorpusConfig(Config):
 class ModelConfig(Config):
     """The network's shape."""
 
-    cell: Cell = setting("lstm", "Type of recurrent cell.")
+    cell: Cell = setting("lstm", "Type of recurrent cell; ngram counts instead of learning.")
     num_layers: int = setting(2, "Number of recurrent layers.", at_least=1, at_most=64)
     hidden_size: int = setting(
         256, "Units in each recurrent layer.", at_least=1, at_most=65536, shown="by --size"
@@ -150,11 +151,27 @@ class ModelConfig(Config):
         return {"lstm": 4, "gru": 3, "rnn": 1, "relu": 1}[self.cell]
 
 
+@dataclasses.dataclass(frozen=True)
+class NGramConfig(Config):
+    """What an n-gram is: a model that counts instead of learning, and looks at the last characters only."""
+
+    cell: Literal["ngram"] = setting("ngram", "What the model is.")
+    order: int | None = setting(
+        None,
+        "With --cell ngram: the most characters of a gram, the one that is predicted included.",
+        at_least=1,
+        at_most=MAX_ORDER,
+        shown="by validation",
+    )
+
+
 # What --size stands for, smallest first.
 SIZES = {
+    "tiny": ModelConfig(hidden_size=64),
     "small": ModelConfig(hidden_size=128),
     "medium": ModelConfig(),
     "large": ModelConfig(hidden_size=384),
+    **{str(hidden): ModelConfig(hidden_size=hidden) for hidden in (512, 768, 1024, 1536, 2048)},
 }
 
 
@@ -211,6 +228,13 @@ class TrainingConfig(Config):
     device: Device = setting("auto", "Device to train on.")
     precision: Precision = setting("auto", "Arithmetic of training; auto chooses bf16 where it is faster.")
     threads: int | None = setting(None, "Number of CPU threads.", above=0, at_most=4096, shown="one per core")
+    replicas: int | None = setting(
+        None,
+        "Number of parts of each batch that are computed at once, on a share of the threads each.",
+        above=0,
+        at_most=4096,
+        shown="by the threads and the batch size",
+    )
     validate: int = setting(
         MOST_VALIDATED, "Characters of the held-out text that an evaluation scores at most.", at_least=1
     )
@@ -219,6 +243,9 @@ class TrainingConfig(Config):
     )
     save_every: float = setting(
         60.0, "Time between saves of the training state that --resume needs.", above=0
+    )
+    with_ngram: bool = setting(
+        False, "Count an n-gram of the text, too, and write both as one model when the training is finished."
     )
     keep_every: float | None = setting(
         None, "Keep a numbered copy of the model this often, e.g. 1m.", above=0
@@ -248,7 +275,7 @@ class TrainingConfig(Config):
 
 # Settings of training that its outcome does not depend on: they may change on resuming, and a model file
 # does not record them.
-CADENCE = frozenset({"threads", "save_every", "sample_every", "keep_every"})
+CADENCE = frozenset({"threads", "replicas", "save_every", "sample_every", "keep_every"})
 
 
 def draw_seed(entropy: Callable[[int], bytes]) -> int:

@@ -17,9 +17,15 @@ def counted(count: int, thing: str) -> str:
 
 
 class CharrnnError(Exception):
-    """Whatever a user can cause and put right; never a bug of ours."""
+    """Whatever a user can cause and put right; never a bug of ours.
+
+    Attributes:
+        status: with which the command line exits.
+        told: whether another process has printed the message.
+    """
 
     status = 1
+    told = False
 
 
 class ConfigError(CharrnnError):

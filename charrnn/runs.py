@@ -208,12 +208,13 @@ class Summary:
         path: the run directory, or the model file.
         modified: when it last changed, in seconds since 1970.
         size: of all its files, in bytes.
-        cell, layers, units: the network's shape.
+        cell, layers, units: the network's shape; of an n-gram the cell alone, "ngram".
         text: the name of what it learns.
         characters: of that text.
         bits_per_character: on held-out text, of the best model so far.
         state: whether it is being trained, can go on, or is done.
         error: why the rest is not known.
+        order: of an n-gram, or of one beside the network.
     """
 
     name: str
@@ -228,6 +229,7 @@ class Summary:
     bits_per_character: float | None = None
     state: State | None = None
     error: str | None = None
+    order: int | None = None
 
 
 def summaries() -> list[Summary]:
@@ -290,6 +292,8 @@ def _described(directory: Path) -> dict[str, Any]:
         facts = _facts(header) | {"state": "finished" if header.get("finished") is True else "stopped"}
     if os.path.lexists(directory / MODEL_FILE):
         facts |= _facts(read_header(directory / MODEL_FILE, "model"))
+        if "state" not in facts and facts.get("cell") == "ngram":  # counting leaves nothing to go on with
+            facts["state"] = "finished"
     return facts | ({"state": "running"} if is_running(directory) else {})
 
 
@@ -299,10 +303,13 @@ def _facts(header: dict[str, Any]) -> dict[str, Any]:
         "cell": ("architecture", "cell", str),
         "layers": ("architecture", "num_layers", int),
         "units": ("architecture", "hidden_size", int),
+        "order": ("architecture", "order", int),
         "text": ("corpus", "name", str),
         "characters": ("corpus", "characters", int),
         "bits_per_character": ("quality", "bits_per_character", float),
     }
+    if "ngram" in header:
+        places["order"] = ("ngram", "order", int)
     facts = {}
     for fact, (part, key, kind) in places.items():
         described = header.get(part)

@@ -1,26 +1,72 @@
-"""The number of cores, who else uses them, and how the C library manages memory. Needs no torch."""
+"""Cores, the processes of a training, and how the C library manages memory. Needs no torch."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Parameters of glibc's mallopt: how much free memory at the end of the heap is kept, and the size from which
-# an allocation is mapped separately, and so returned to the system when freed.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+# Parameters of glibc's mallopt: how much free memory at the end of the heap is kept, the size from which an
+# allocation is mapped separately, and so returned to the system when freed, and the most heaps of threads.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT = 1 << 30  # bytes
 KEPT_BY_OLD = 1 << 25  # bytes; the maximum for the second parameter in older versions
 
 
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """A process of those that ``torchrun`` started to train one model.
+
+    Attributes:
+        rank: its number among all; 0 is the one that decides, speaks and writes.
+        size: how many there are, on all machines.
+        local_rank, local_size: the same on this machine.
+        restarts: how often torchrun has started them anew, since one of them died.
+        session: names this very torchrun, after a restart, too.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    restarts: int
+    session: str
+
+
+def launched() -> Launch | None:
+    """What torchrun says of this process; None if it was not started by torchrun."""
+    named = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
+    try:
+        numbers = [int(os.environ[name]) for name in named]
+    except (KeyError, ValueError):
+        return None
+    session = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    if session == "none":  # as it is without --standalone or --rdzv-id
+        session = f"process {os.getppid()} {_start_of(os.getppid())}"
+    rank, size, local_rank, local_size, restarts = numbers
+    return Launch(rank, size, local_rank, local_size, restarts, session)
+
+
+def _start_of(process: int) -> str:
+    """When a process was started, in ticks since the machine was; "" where the system does not say."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
 def available_cores() -> int:
-    """The number of cores that this process may use; in a container fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The number of cores that this process may use; in a container fewer than the machine has.
+
+    Processes that torchrun started share them.
+    """
+    launch = launched()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // launch.local_size) if launch else cores
 
 
 MEMORY = Path("/proc/meminfo")
@@ -172,6 +218,7 @@ def keep_freed_memory() -> None:
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_ARENA_MAX, 1)  # since the first of these settings holds for the main heap only
         mallopt(M_MMAP_THRESHOLD, KEPT) or mallopt(M_MMAP_THRESHOLD, KEPT_BY_OLD)
 
 

@@ -109,23 +109,30 @@ def sample_each(
     blocks = iter([split_lines(prompt)]) if each is None else read_blocks(each, tokenizer)
     skips = bool(given.get("skip_unknown"))
     writer = EachLine(session, scored="as_json" in given, skip_unknown=skips)
-    write_texts(writer.texts(blocks), session, given)
+    write_texts(writer.bursts(blocks), session, given)
     if writer.unknown:
         fate = "left out" if skips else "read as the unknown symbol"
         note(f"{counted(writer.unknown, 'character')} not in the vocabulary, {fate}", quiet=quiet)
 
 
-def write_texts(texts: Iterable[LineText], session: SamplingSession, given: Mapping[str, Any]) -> None:
-    """Writes each text on a line of its own, or as a JSON object, as soon as it is there."""
+def write_texts(bursts: Iterable[list[LineText]], session: SamplingSession, given: Mapping[str, Any]) -> None:
+    """Writes each text on a line of its own, or as a JSON object, as soon as it is there.
+
+    Texts that are there at the same time are written at once.
+    """
     as_json, display_source = bool(given.get("as_json")), bool(given.get("display_prompt"))
     write = byte_writer(visible=False if as_json else None)
     between = "\t" if session.pairs else ""
-    for found in texts:
-        if as_json:
-            write(json_object(describe(found)))
-            continue
-        shown = (found.source + between).encode("utf-8", "surrogateescape") if display_source else b""
-        write(shown + session.tokenizer.decode_bytes(found.ids) + b"\n")
+    decode = session.tokenizer.decode_bytes
+    for burst in bursts:
+        lines = []
+        for found in burst:
+            if as_json:
+                lines.append(json_object(describe(found)))
+                continue
+            shown = (found.source + between).encode("utf-8", "surrogateescape") if display_source else b""
+            lines.append(shown + decode(found.ids) + b"\n")
+        write(b"".join(lines))
 
 
 def describe(found: LineText) -> dict[str, Any]:

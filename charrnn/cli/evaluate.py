@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import PathName, config_option, given, model_option, quiet_option
+from charrnn.cli.options import PathName, config_option, given, models_options, quiet_option
 from charrnn.config import CorpusConfig
 from charrnn.errors import RunError
 from charrnn.settings import from_mapping, rules
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("text", nargs=-1)
-@model_option
+@models_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.option("--per-line", is_flag=True, help="Print a tab-separated row for each line instead.")
 @click.option("--heatmap", is_flag=True, help="Print the text, shaded by bits per character, instead.")
@@ -60,7 +60,9 @@ if TYPE_CHECKING:
     help="Whether --heatmap uses colours; without them it prints the bits as digits.",
 )  # fmt: skip
 @quiet_option
-def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, **options: Any) -> None:
+def evaluate(
+    text: tuple[str, ...], models: tuple[str, ...], mix: str | None, quiet: bool, color: str, **options: Any
+) -> None:
     """Measure how well a model predicts each TEXT: a file, a directory, or - for stdin.
 
     Without a TEXT, the model's own validation split is scored. A model of pairs answers the sources of each
@@ -69,28 +71,26 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
     config = from_mapping(EvaluationConfig, options)
     check(text, options)
 
-    from charrnn.cli.model import model_path
+    from charrnn.cli.model import open_models
     from charrnn.cli.output import byte_writer, note
     from charrnn.cli.report import progress, summary, table, to_json, with_totals
     from charrnn.cli.unused import unused
     from charrnn.evaluation.evaluator import Evaluator
-    from charrnn.model.file import load_model
-    from charrnn.runs import run_name
 
     for line in unused(click.get_current_context()):
         note(line, quiet=quiet)
     write = byte_writer()
-    path = model_path(model, quiet=quiet)
-    loaded = load_model(path)
-    check_page(options["html"], [*(text or loaded.corpus.get("paths", ())), path])
-    job = Job(loaded, run_name(path), config, Evaluator(loaded, config, progress(quiet=quiet)), write)
+    opened = open_models(models, mix, quiet=quiet)
+    loaded = opened.model
+    check_page(options["html"], [*(text or loaded.corpus.get("paths", ())), *opened.paths])
+    job = Job(loaded, opened.name, config, Evaluator(loaded, config, progress(quiet=quiet)), write)
     texts = read_texts(text, loaded, options, quiet=quiet)
     if not quiet:
         texts = remarked(job, texts, given(click.get_current_context()), own=not text)
     if loaded.corpus.get("pairs"):
         from charrnn.cli.pairs import evaluate_pairs
 
-        names = (run_name(path), str(path))
+        names = (opened.name, opened.path)
         evaluate_pairs(job.evaluator, texts, options | {"quiet": quiet}, names, write)
         return
     if options["per_line"]:
@@ -106,7 +106,7 @@ def evaluate(text: tuple[str, ...], model: str | None, quiet: bool, color: str, 
         if text and options["train"] is None:
             note(f"the model's own text: {', '.join(loaded.corpus['paths'])}", quiet=quiet)
     rows = with_totals([row for item in texts for row in job.rows(item)])
-    write((to_json(rows, str(path)) if options["as_json"] else table(rows)).encode("utf-8", "replace"))
+    write((to_json(rows, opened.path) if options["as_json"] else table(rows)).encode("utf-8", "replace"))
 
 
 def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -219,7 +219,7 @@ class Job:
         if options["baselines"]:
             from charrnn.evaluation.baselines import Baselines
 
-            self.baselines = Baselines(text)
+            self.baselines = Baselines(text, items=bool(model.corpus.get("lines")))
         if options["dynamic"]:
             from charrnn.evaluation.dynamic import DynamicEvaluator
             from charrnn.model.device import prepare_torch

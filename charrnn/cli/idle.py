@@ -50,6 +50,9 @@ def _on_the_model(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str]:
     model = trainer.model.config
     if given.get("size", "auto") != "auto" and "hidden_size" in given:
         yield f"no effect with --hidden-size {model.hidden_size}: --size"
+    replicas = trainer.step.replicas.count
+    if given.get("replicas", 0) > replicas:
+        yield f"no effect of more than --replicas {replicas}: that many sequences are read at once"
     untied = model.embedding_size != model.hidden_size
     if given.get("output") == "all" and model.num_layers == 1 and untied:
         yield "no effect: --output all, since there is one layer"
@@ -96,6 +99,8 @@ def idle_in_evaluation(model: ModelFile, given: Mapping[str, Any]) -> Iterator[s
     machine = [flag_of(name) for name in ("streams", "precision", "device") if name in given]
     if shown and machine:
         yield f"no effect with {flag_of(shown)}, which reads character by character: {', '.join(machine)}"
+    elif model.grams is not None and machine:
+        yield f"no effect: {', '.join(machine)}, since an n-gram looks counts up"
 
 
 def idle_on_text(

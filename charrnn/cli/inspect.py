@@ -110,7 +110,8 @@ def along_text(
     from charrnn.inspection.cells import Columns
     from charrnn.inspection.report import add_gradients, add_memory, add_text, feature_unit, parse_unit
 
-    unit = parse_unit(options["unit"], Columns(model.config)) if options["unit"] is not None else None
+    columns = Columns(model.config)
+    unit = parse_unit(options["unit"], columns) if options["unit"] is not None else None
     add_text(found, model, read_text_of(name, model, options["encoding"]), options["length"])
     assert found.along is not None
     if options["feature"] is not None:

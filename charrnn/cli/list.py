@@ -77,6 +77,9 @@ def _cells(summary: Summary, now: float) -> tuple[str, ...]:
     shape = UNKNOWN
     if summary.cell and summary.layers and summary.units:
         shape = f"{summary.cell} {summary.layers}x{summary.units}"
+    if summary.order:
+        ngram = f"{summary.order}-gram"
+        shape = ngram if summary.cell == "ngram" else f"{shape} + {ngram}"
     bits = summary.bits_per_character
     return (
         name,

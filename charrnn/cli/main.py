@@ -18,7 +18,7 @@ from charrnn import __version__
 from charrnn.cli.commands import LazyGroup
 from charrnn.cli.output import note, note_lines
 from charrnn.errors import CharrnnError
-from charrnn.system import share_cores
+from charrnn.system import launched, share_cores
 
 CLOSED_PIPE = 128 + 13  # as a shell reports a program that SIGPIPE ended
 INTERRUPTED = 128 + 2
@@ -90,14 +90,16 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx is not None:
             context = error.ctx.command_path
-        _complain(f"{context}: {' '.join(error.format_message().split())} (see {context} --help)")
+        if (launch := launched()) is None or launch.rank == 0:  # one of the processes says it for all
+            _complain(f"{context}: {' '.join(error.format_message().split())} (see {context} --help)")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except (ClosedPipe, BrokenPipeError):
         return CLOSED_PIPE
     except CharrnnError as error:
-        _complain(f"charrnn: {error}")
+        if not error.told:
+            _complain(f"charrnn: {error}")
         return error.status
     except OSError as error:
         _complain(f"charrnn: {_describe(error)}")

@@ -133,6 +133,19 @@ def model_option(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def models_options(command: Command) -> Command:
+    """``-m/--model``, repeatable, and ``--mix``: which model a command uses, or which ones as one."""
+    command = click.option(
+        "--mix", metavar="W,W...",
+        help="Weights of several models.  [default: fitted on the first one's validation split]",
+    )(command)  # fmt: skip
+    return click.option(
+        "-m", "--model", "models", metavar="MODEL", multiple=True,
+        help="A model file, a run directory or a run's name; given more than once, the mixture of their "
+        "probabilities.  [default: $CHARRNN_MODEL, else the newest run under runs/]",
+    )(command)  # fmt: skip
+
+
 def quiet_option(command: Command) -> Command:
     """``-q/--quiet``: nothing on stderr but errors."""
     return click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors on stderr.")(command)

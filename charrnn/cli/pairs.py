@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import click
+import numpy as np
 
 from charrnn.cli.output import note, one_line
 from charrnn.cli.report import WIDEST
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.pairs import Answered, PairScore, split_pair, target_nats, total
+from charrnn.evaluation.pairs import Answered, PairScore, forced_hits, split_pair, target_nats, total
 from charrnn.sampling.each import EachLine
 from charrnn.sampling.session import SamplingSession
 from charrnn.text.scored import ScoredText
 from charrnn.use_config import SamplingConfig
 
-HEADER = ("text", "model", "pairs", "exact", "exact %", "error rate", "nats/char", "unknown")
+HEADER = ("text", "model", "pairs", "exact", "exact %", "error rate", "char %", "nats/char", "unknown")
 LINE_HEADER = "line\texact\terrors\tnats\tsource\tanswer\ttruth\n"
 REFUSED = ("heatmap", "html", "baselines", "dynamic")
 BLOCK = 1024  # sources that are answered at a time
@@ -84,8 +85,11 @@ def answers(evaluator: Evaluator, text: ScoredText) -> Iterator[Answered]:
     sources = [_typed(source, tokenizer.kind) for source, _ in pairs]
     blocks = (sources[at : at + BLOCK] for at in range(0, len(sources), BLOCK))
     writer = EachLine(session, skip_unknown=tokenizer.unknown is None)
-    for (source, truth), cost, found in zip(pairs, nats, writer.texts(blocks), strict=True):
-        yield Answered(source, truth, tokenizer.symbols(found.ids), cost)
+    ids = np.split(text.ids, text.place(text.line_ends)[:-1])
+    tab = int(tokenizer.lookup("\t")[0])
+    hits = forced_hits(session.engine, ids, tokenizer.start, tab, session.forbidden)
+    for (source, truth), cost, right, found in zip(pairs, nats, hits, writer.texts(blocks), strict=True):
+        yield Answered(source, truth, tokenizer.symbols(found.ids), cost, right)
 
 
 def _typed(symbols: str, kind: str) -> str:
@@ -105,7 +109,8 @@ def table(results: list[tuple[str, PairScore]], model: str) -> str:
     rows = [HEADER] + [
         (
             one_line(name, WIDEST), one_line(model, WIDEST), str(score.pairs), str(score.exact),
-            f"{score.exact_share:.2%}", f"{score.error_rate:.4f}", f"{score.nats_per_character:.4f}",
+            f"{score.exact_share:.2%}", f"{score.error_rate:.4f}", f"{score.accuracy:.2%}",
+            f"{score.nats_per_character:.4f}",
             str(score.unknown),
         )
         for name, score in results
@@ -129,6 +134,7 @@ def to_json(results: list[tuple[str, PairScore]], names: tuple[str, str]) -> str
         | {
             "exact_share": score.exact_share,
             "character_error_rate": score.error_rate,
+            "character_accuracy": score.accuracy,
             "nats_per_character": score.nats_per_character,
         }
         for name, score in results

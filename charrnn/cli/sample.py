@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import config_option, given, model_option, quiet_option
+from charrnn.cli.options import config_option, given, models_options, quiet_option
 from charrnn.config import CorpusConfig
 from charrnn.use_config import SamplingConfig
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@model_option
+@models_options
 @click.option("-p", "--prompt", help="Continue this text; - reads it from stdin.")
 @click.option("-f", "--file", "prompt_file", help="Continue this file's text, or bytes; - is stdin.")
 @click.option(
@@ -74,7 +74,8 @@ def sample(
     context: click.Context,
     /,
     *,
-    model: str | None,
+    models: tuple[str, ...],
+    mix: str | None,
     prompt: str | None,
     prompt_file: str | None,
     each: str | None,
@@ -95,21 +96,19 @@ def sample(
 
     import numpy as np
 
-    from charrnn.cli.model import model_path
+    from charrnn.cli.model import open_models
     from charrnn.cli.output import note, stdout_descriptor, wants_color
     from charrnn.cli.prompt import read_prompt
     from charrnn.cli.remarks import remarks
     from charrnn.cli.unused import unused
     from charrnn.cli.writing import TextDisplay
-    from charrnn.model.file import load_model
     from charrnn.sampling.novelty import training_text
     from charrnn.sampling.session import SamplingSession
 
     for line in unused(context):
         note(line, quiet=quiet)
     terminal = os.isatty(stdout_descriptor())
-    path = model_path(model, quiet=quiet)
-    loaded = load_model(path)
+    loaded = open_models(models, mix, quiet=quiet).model
     encoding = CorpusConfig(encoding=loaded.corpus.get("encoding", "utf-8")).encoding
     is_bytes = loaded.tokenizer.kind == "byte"
     text = read_prompt(prompt, prompt_file, encoding=encoding, any_bytes=is_bytes)

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charrnn.cli.options import Duration, PathName, config_option, given, quiet_option
-from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.config import CorpusConfig, ModelConfig, NGramConfig, TrainingConfig
+from charrnn.settings import rules
+from charrnn.system import launched
 
 if TYPE_CHECKING:
+    from charrnn.system import Launch
     from charrnn.training.listener import Listener
     from charrnn.training.trainer import Trainer
 
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "epochs")
 @config_option(TrainingConfig, "steps", "--steps", "--max-steps")
 @config_option(TrainingConfig, "size")
-@config_option(ModelConfig, "cell")
+@config_option(ModelConfig, "cell", type=click.Choice((*rules(ModelConfig)["cell"].choices, "ngram")))
+@config_option(NGramConfig, "order")
 @config_option(ModelConfig, "num_layers")
 @config_option(ModelConfig, "hidden_size", "--hidden-size", "--rnn-size")
 @config_option(ModelConfig, "embedding_size")
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "weight_decay")
 @config_option(TrainingConfig, "warmup")
 @config_option(TrainingConfig, "patience")
+@config_option(TrainingConfig, "with_ngram")
 @config_option(TrainingConfig, "seed", "-s", "--seed")
 @config_option(CorpusConfig, "val_fraction")
 @config_option(CorpusConfig, "val", metavar="FILE")
@@ -60,6 +65,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "device")
 @config_option(TrainingConfig, "precision")
 @config_option(TrainingConfig, "threads")
+@config_option(TrainingConfig, "replicas")
 @config_option(TrainingConfig, "eval_every")
 @config_option(TrainingConfig, "save_every", type=Duration())
 @config_option(TrainingConfig, "keep_every", type=Duration())
@@ -85,8 +91,21 @@ def train(
         raise click.UsageError("--resume goes on with a run and --init-from begins one; give one")
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force replaces it; give one")
+    asked, launch = given(context), launched()
+    if settings["cell"] == "ngram":
+        from charrnn.cli.ngram import train_ngram
+
+        follows = launch is not None and launch.rank > 0  # one process counts
+        return 0 if follows else train_ngram(corpus, output_dir, asked, began)
+    if "order" in asked:
+        raise click.UsageError("--order is for --cell ngram; leave it out")
+    asked = {name: value for name, value in asked.items() if name in settings}
+    if launch is not None and launch.rank > 0:
+        return work(launch, asked)
+    from charrnn.cli.beside import add_ngram
     from charrnn.cli.idle import idle_in_training
     from charrnn.cli.output import note, note_lines, one_line
+    from charrnn.cli.rival import rival_lines
     from charrnn.cli.unused import unused
     from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
     from charrnn.runs import find_model
@@ -102,7 +121,7 @@ def train(
         Request(
             paths=corpus,
             directory=output_dir,
-            settings={name: value for name, value in given(context).items() if name in settings},
+            settings=asked,
             resume=resume,
             force=force,
             init_from=None if init_from is None else find_model(init_from),
@@ -114,6 +133,8 @@ def train(
         note(line, quiet=quiet)
     if trainer.finished:
         note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
+        if trainer.config.with_ngram:
+            add_ngram(trainer)  # which a training may not have come to, if it was killed
         return 0
     listener = watch(trainer, settings["sample_every"], tensorboard=tensorboard, quiet=quiet)
     stopped_by = run(trainer, listener)
@@ -122,8 +143,19 @@ def train(
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
     note(time_line(trainer), quiet=quiet)
-    for line in result_lines(trainer):
+    beside = add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus)
+    for line in result_lines(trainer, corpus):
         click.echo(one_line(line))
+    for line in beside:
+        click.echo(line)
+    return 0
+
+
+def work(launch: Launch, settings: dict[str, Any]) -> int:
+    """Trains for the first of torchrun's processes, which alone decides when to stop."""
+    from charrnn.training.follower import follow
+
+    follow(launch, settings)
     return 0
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from charrnn.cli.head_start import head_start
 from charrnn.cli.heldout import held_out_verdict, warning
 from charrnn.cli.options import changed_flags, written_duration
 from charrnn.cli.output import LONGEST, one_line, shell_words
@@ -19,6 +20,13 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.line_ends import count_line_ends
 from charrnn.training.setup import Prepared
 from charrnn.training.trainer import Trainer
+
+
+def _shared_out(trainer: Trainer) -> str:
+    """Among whom the batches are shared out; nothing where that is nobody."""
+    counts = {"worker": trainer.group.size, "replica": trainer.step.replicas.count}
+    shared = " of ".join(counted(count, thing) for thing, count in counts.items() if count > 1)
+    return f", by {shared}" if shared else ""
 
 
 def describe(prepared: Prepared) -> str:
@@ -36,7 +44,7 @@ def describe(prepared: Prepared) -> str:
         *_hints(corpus),
         f"model: {config.num_layers} x {config.hidden_size} {config.cell.upper()}, "
         f"{counted(parameters, 'parameter')}, dropout {config.dropout:g}, on {machine.device.type} in "
-        f"{machine.precision}",
+        f"{machine.precision}{_shared_out(trainer)}",
     ]
     for name, size, text in corpus.expanded:
         lines.append(f"compressed: {name}, {size / 1e6:,.2f} MB, holds {text / 1e6:,.1f} MB of text")
@@ -98,18 +106,20 @@ def _hints(corpus: Corpus) -> Iterator[str]:
         )
 
 
-def result_lines(trainer: Trainer) -> list[str]:
-    """Where the model is, how good it is, and how to use it."""
+def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
+    """Where the model is, how good it is, and how to use it; ``texts`` are what the command line named."""
     path = trainer.directory / MODEL_FILE
     progress = trainer.progress
     assert progress.best is not None
     sources = " --each SOURCES" if trainer.corpus.config.pairs else ""
     split = "validation" if len(trainer.corpus.validation) else "training"
+    start = head_start(trainer, texts)
     return [
         f"model       {path}",
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
         f"verdict     {verdict(trainer)}",
+        *([] if start is None else [f"start       {start}"]),
         f"sample      charrnn sample -m {shell_words([run_name(path)])}{sources}",
     ]
 

@@ -2,13 +2,13 @@
 
 uniform     all symbols of the vocabulary are equally probable: ln V nats
 unigram     the frequency of a symbol in the training text, plus one: (c + 1) / (N + V) (Laplace)
-n-grams     interpolated Kneser-Ney of orders 2 to 8, trained on the same text (see ``ngram``)
+n-grams     modified Kneser-Ney of orders 2 to 8, trained on the same text (see ``charrnn.model.ngram``)
 gzip, bzip2, xz
             the compressed size of the evaluated text as UTF-8, headers included, at 8 bits per byte; they
             know nothing of the training text
 
 The first three predict the model's symbols; unknown characters cost what they cost the model, and the context
-is carried from the first character of the text to the last.
+is carried from the first character of the text to the last; for a model of lines, to the end of each line.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from typing import Protocol
 
 import numpy as np
 
+from charrnn.config import MAX_ORDER
 from charrnn.errors import CorpusError
 from charrnn.evaluation.measure import Score
-from charrnn.evaluation.ngram import MAX_ORDER, NGrams
+from charrnn.model.ngram import MOST_COUNTED, NGrams
+from charrnn.text.items import begins_of
 from charrnn.text.reading import as_utf8
 from charrnn.text.scored import ScoredText, unknown_nats
 
-MAX_TRAINED = 1 << 24  # symbols; counting more takes gigabytes
 GZIP = 16 + zlib.MAX_WBITS  # makes zlib write a gzip header
 
 
@@ -52,17 +53,21 @@ COMPRESSORS: dict[str, Callable[[], Compressor]] = {
 class Baselines:
     """Predictors trained on one text, which score others.
 
+    Args:
+        train: the training text.
+        items: whether each line is a text of its own, in this text and in those that are scored.
+
     Attributes:
-        trained_on: the number of symbols that were counted: at most MAX_TRAINED, from the text's end.
+        trained_on: the number of symbols that were counted: at most MOST_COUNTED, from the text's end.
     """
 
-    def __init__(self, train: ScoredText) -> None:
+    def __init__(self, train: ScoredText, *, items: bool = False) -> None:
         """Counts the symbols and n-grams of the training text.
 
         Raises:
             CorpusError: all its characters are unknown to the model.
         """
-        ids = train.ids[-MAX_TRAINED:]
+        ids = train.ids[-MOST_COUNTED:]
         if len(ids) == 0:
             raise CorpusError(f"{train.name}: holds no character that the model knows; name another --train")
         self._tokenizer = train.tokenizer
@@ -70,7 +75,8 @@ class Baselines:
         self.trained_on = len(ids)
         counts = np.bincount(ids, minlength=size)  # (vocabulary,)
         self._unigram = -np.log((counts + 1) / (len(ids) + size))  # (vocabulary,), nats
-        self._ngrams = NGrams(ids, size, train.tokenizer.start)
+        self._items = items
+        self._ngrams = NGrams(ids, size, train.tokenizer.start, items=items)
 
     def scores(self, text: ScoredText) -> Iterator[tuple[str, Score]]:
         """The name and the score of each baseline, in the order of the module's docstring."""
@@ -84,7 +90,8 @@ class Baselines:
         counts = np.bincount(text.ids, minlength=tokenizer.size)  # (vocabulary,)
         yield "unigram", score(float(counts @ self._unigram))
         sums = np.zeros(MAX_ORDER)
-        for _, found in self._ngrams.log_probabilities(text.ids):  # (orders, time)
+        begins = begins_of(text.place(text.line_ends), len(text.ids)) if self._items else None
+        for _, found in self._ngrams.log_probabilities(text.ids, begins):  # (orders, time)
             sums -= found.sum(axis=1)
         for order in range(2, MAX_ORDER + 1):
             yield f"{order}-gram", score(float(sums[order - 1]))

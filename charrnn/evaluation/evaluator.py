@@ -1,4 +1,4 @@
-"""Scoring texts with a model: short texts in NumPy, long ones in torch."""
+"""Scoring texts with a model: short texts in NumPy, long ones in torch; with an n-gram by its counts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.evaluation.measure import Floats, Piece, Score
 from charrnn.model.engine import Engine, log_softmax
 from charrnn.model.file import ModelFile
-from charrnn.text.items import shift_right
+from charrnn.model.mixture import TINY, Doubles, match
+from charrnn.model.ngram import KneserNey, blocks
+from charrnn.text.items import begins_of, shift_right
 from charrnn.text.scored import ScoredText, text_of, unknown_nats
 from charrnn.text.tokenizer import Ids, Places
 from charrnn.use_config import EvaluationConfig
@@ -42,6 +45,7 @@ class Evaluator:
         self._on_piece = on_piece
         self._spent = 0.0  # seconds of scoring in NumPy
         self._engine: Engine | None = None
+        self._parts: list[Evaluator] = []  # of a mixture
         self._torch: tuple[Any, Any] | None = None  # network and machine, once used
 
     def score(self, text: ScoredText) -> Score:
@@ -73,13 +77,61 @@ class Evaluator:
     def pieces(self, text: ScoredText) -> Iterator[Piece]:
         """The natural-log probabilities of the text's ids, piece by piece, in any order."""
         ends = section_ends(self.model, self.config, text)
-        numpy = self._uses_numpy(len(text.ids))
-        began = time.perf_counter()
-        for piece in self._by_numpy(text, ends) if numpy else self._by_torch(text, ends):
+        for piece in self.read(text.ids, text.tokenizer.start, ends):
             self._on_piece(len(piece[1]))
             yield piece
-        if numpy:
+
+    def read(self, ids: Ids, start: int, ends: Places | None) -> Iterator[Piece]:
+        """The natural-log probabilities of ids, piece by piece, in any order.
+
+        Args:
+            ids: (time,).
+            start: the id that is read before the first one.
+            ends: (sections,) the positions after which the state is reset; None if it is carried.
+        """
+        if self.model.parts:
+            mixed = np.asarray(self.model.mix) @ np.stack(list(self.part_probabilities(ids, start, ends)))
+            yield 0, np.log(np.maximum(mixed, TINY))
+        elif self.model.grams is not None:
+            self.used = "numpy fp64 x1"
+            yield from count_pieces(self.model.grams, ids, start, ends, keep_input=self._windows)
+        elif self._uses_numpy(len(ids)):
+            began = time.perf_counter()
+            yield from self._by_numpy(ids, start, ends)
             self._spent += time.perf_counter() - began
+        else:
+            yield from self._by_torch(ids, start, ends)
+
+    def part_probabilities(self, ids: Ids, start: int, ends: Places | None) -> Iterator[Doubles]:
+        """Of each part of a mixture, the probability (time,) of each of the ids.
+
+        Args:
+            ids: (time,) of the mixture's vocabulary.
+            start: the id that is read before the first one.
+            ends: (sections,) the positions after which the state is reset; None if it is carried.
+        """
+        used = []
+        for number, part in enumerate(self.model.parts):
+            if number == len(self._parts):
+                self._parts.append(Evaluator(part, self.config))
+            evaluator, matched = self._parts[number], match(self.model.tokenizer, part.tokenizer)
+            reads = matched.reads[ids]  # (time,)
+            known = reads >= 0
+            places = None if ends is None else _kept_ends(ends, known)
+            read = reads[known].astype(part.tokenizer.id_dtype)
+            logs = np.zeros(len(read))
+            for place, found in evaluator.read(read, int(matched.reads[start]), places):
+                logs[place : place + len(found)] = found
+            probabilities = np.zeros(len(ids))
+            probabilities[known] = np.exp(logs)
+            used.append(evaluator.used)
+            yield probabilities * matched.factor[ids]
+        self.used = " + ".join(used)
+
+    @property
+    def _windows(self) -> bool:
+        """Whether sections are windows, before which the character before is read."""
+        return self.config.window is not None
 
     def _uses_numpy(self, symbols: int) -> bool:
         """Whether the settings allow NumPy, and it is faster than importing torch for so many symbols."""
@@ -90,18 +142,18 @@ class Evaluator:
         seconds = symbols * (SECONDS_PER_SYMBOL + weights * SECONDS_PER_WEIGHT)
         return self._torch is None and self._spent + seconds <= NUMPY_SECONDS
 
-    def _by_numpy(self, text: ScoredText, ends: Places | None) -> Iterator[Piece]:
+    def _by_numpy(self, ids: Ids, start: int, ends: Places | None) -> Iterator[Piece]:
         self.used = "numpy fp32 x1"
         self._engine = self._engine or Engine(self.model)
-        begin, start = 0, text.tokenizer.start
-        for end in [len(text.ids)] if ends is None else ends.tolist():
-            for place, found in read_scores(self._engine, text.ids[begin:end], start):
+        begin = 0
+        for end in [len(ids)] if ends is None else ends.tolist():
+            for place, found in read_scores(self._engine, ids[begin:end], start):
                 yield begin + place, found
             begin = end
-            if self.config.window and end:
-                start = int(text.ids[end - 1])
+            if self._windows and end:
+                start = int(ids[end - 1])
 
-    def _by_torch(self, text: ScoredText, ends: Places | None) -> Iterator[Piece]:
+    def _by_torch(self, ids: Ids, start: int, ends: Places | None) -> Iterator[Piece]:
         from charrnn.evaluation.torch_scorer import line_pieces, score_pieces, streams_for
         from charrnn.model.device import choose_machine, prepare_torch
         from charrnn.model.network import build_model
@@ -112,14 +164,13 @@ class Evaluator:
             network = build_model(self.model.config, self.model.weights).to(machine.device)
             self._torch = network, machine
         network, machine = self._torch
-        start, windows = text.tokenizer.start, self.config.window is not None
         if ends is not None:
-            self.used = f"torch {machine.precision} {'windows' if windows else 'lines'}"
-            yield from line_pieces(network, text.ids, ends, start, machine, keep_input=windows)
+            self.used = f"torch {machine.precision} {'windows' if self._windows else 'lines'}"
+            yield from line_pieces(network, ids, ends, start, machine, keep_input=self._windows)
             return
-        streams = streams_for(len(text.ids), self.config.streams)
+        streams = streams_for(len(ids), self.config.streams)
         self.used = f"torch {machine.precision} x{streams}"
-        yield from score_pieces(network, text.ids, start, machine, streams)
+        yield from score_pieces(network, ids, start, machine, streams)
 
 
 def resets(model: ModelFile, config: EvaluationConfig) -> bool:
@@ -139,6 +190,30 @@ def section_ends(model: ModelFile, config: EvaluationConfig, text: ScoredText) -
         every = np.arange(config.window, text.characters, config.window, dtype=np.int64)
         return text.place(np.append(every, text.characters))
     return text.place(text.line_ends) if resets(model, config) else None
+
+
+def _kept_ends(ends: Places, kept: NDArray[np.bool_]) -> Places:
+    """The ends of sections (sections,) in the ids that are kept (time,), without sections that are empty."""
+    counts = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept, dtype=np.int64)])
+    found: Places = np.unique(counts[ends])
+    return found[found > 0]
+
+
+def count_pieces(
+    grams: KneserNey, ids: Ids, start: int, ends: Places | None, *, keep_input: bool = False
+) -> Iterator[Piece]:
+    """The natural-log probabilities of ids under an n-gram, in float64, piece by piece, in order.
+
+    Args:
+        grams: the n-gram.
+        ids: (time,) ids.
+        start: the id that is read before the first one.
+        ends: (sections,) the positions after which the state is reset; None if it is carried.
+        keep_input: whether the id before a section is read there, and not ``start``.
+    """
+    begins = None if ends is None else begins_of(ends, len(ids))
+    for begin, contexts, symbols in blocks(grams, ids, start, begins, keep_input=keep_input):
+        yield begin, np.log(grams.probabilities(contexts, symbols))
 
 
 def read_scores(engine: Engine, ids: Ids, start: int) -> Iterator[Piece]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,8 @@ from charrnn.errors import counted
 from charrnn.text.scored import ScoredText
 
 Floats = NDArray[np.float32]
-Piece = tuple[int, Floats]  # a position in a text's ids, and the log probabilities (n,) of the ids from there
+# A position in a text's ids, and the log probabilities (n,) of the ids from there, in float32 or float64.
+Piece = tuple[int, NDArray[np.floating[Any]]]
 
 
 @dataclasses.dataclass(frozen=True)

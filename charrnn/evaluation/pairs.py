@@ -1,22 +1,29 @@
-"""How well a model of pairs answers: exact matches, character errors, and nats a target character.
+"""How well a model of pairs answers: exact matches, character errors, nats and accuracy a target character.
 
 The answers are given; who writes them is the caller's business. The character error rate is the sum of the
 edit distances between answers and targets over the sum of the targets' lengths, as for speech and printed
 text: it counts inserted, deleted and replaced characters, and may exceed 1.
+
+The accuracy is the share of the targets' characters, line ends included, that are the most probable ones
+after the true characters before them (teacher forcing), as Zaremba & Sutskever (2014, "Learning to execute")
+count. It is kinder than exact matches: a wrong character does not spoil those after it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from charrnn.evaluation.measure import Floats
 from charrnn.text.pairs import target_mask
 from charrnn.text.scored import ScoredText
-from charrnn.text.tokenizer import code_points
+from charrnn.text.tokenizer import Ids, code_points
+
+TOGETHER = 64  # pairs that are read in lockstep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +36,7 @@ class PairScore:
         errors: the sum of the edit distances.
         characters: of all targets, without line ends; of bytes for a byte model.
         nats: the negative natural-log probability of all targets and their line ends, given the sources.
+        hits: of all targets and their line ends, the characters that teacher forcing finds.
         unknown: the number of characters of sources and targets that the vocabulary lacks.
     """
 
@@ -37,6 +45,7 @@ class PairScore:
     errors: int
     characters: int
     nats: float
+    hits: int
     unknown: int = 0
 
     @property
@@ -54,11 +63,17 @@ class PairScore:
         """Nats a target character, each target's line end being one more."""
         return self.nats / (self.characters + self.pairs)
 
+    @property
+    def accuracy(self) -> float:
+        """The share of the target characters, line ends included, that teacher forcing finds."""
+        return self.hits / (self.characters + self.pairs)
+
     def __str__(self) -> str:
         """The most important figures, in one line."""
         return (
             f"{self.exact:,} of {self.pairs:,} exactly right ({self.exact_share:.2%}), "
-            f"character error rate {self.error_rate:.4f}, {self.nats_per_character:.4f} nats/char"
+            f"character error rate {self.error_rate:.4f}, accuracy {self.accuracy:.2%} with teacher forcing, "
+            f"{self.nats_per_character:.4f} nats/char"
         )
 
 
@@ -69,12 +84,14 @@ class Answered:
     Attributes:
         source, truth, answer: the source, the target and what the model wrote.
         nats: the negative natural-log probability of target and line end.
+        hits: of target and line end, the characters that teacher forcing finds.
     """
 
     source: str
     truth: str
     answer: str
     nats: float
+    hits: int
 
     @property
     def errors(self) -> int:
@@ -103,6 +120,36 @@ def target_nats(text: ScoredText, scores: Floats, symbols: str) -> list[float]:
     return sums
 
 
+def forced_hits(engine: Any, pairs: Sequence[Ids], newline: int, tab: int, banned: list[int]) -> list[int]:
+    """For each pair, how many symbols of its target and line end are the most probable after the true ones.
+
+    Args:
+        engine: the model's.
+        pairs: each as ids that end with the newline.
+        newline: the id that ends a pair.
+        tab: the id between source and target.
+        banned: ids that are never written, and so never the most probable.
+    """
+    hits = np.zeros(len(pairs), np.int64)
+    order = sorted(range(len(pairs)), key=lambda number: len(pairs[number]))
+    for begin in range(0, len(order), TOGETHER):
+        chosen = order[begin : begin + TOGETHER]
+        longest = len(pairs[chosen[-1]])
+        ids = np.full((longest, len(chosen)), newline, np.int64)
+        learnt = np.zeros(ids.shape, bool)
+        for column, number in enumerate(chosen):
+            pair = pairs[number]
+            ids[: len(pair), column], learnt[: len(pair), column] = pair, target_mask(pair, newline, tab)
+        streams, previous = engine.stream(len(chosen)), np.full(len(chosen), newline)
+        for following, counts in zip(ids, learnt, strict=True):  # (pairs,) each
+            logits = streams.step(previous).copy()  # (vocabulary, pairs)
+            logits[banned] = -np.inf
+            hits[chosen] += counts & (logits.argmax(0) == following)
+            previous = following
+    found: list[int] = hits.tolist()
+    return found
+
+
 def total(answered: Iterable[Answered], unknown: int = 0) -> PairScore:
     """The sums over pairs that were answered."""
     found = list(answered)
@@ -112,6 +159,7 @@ def total(answered: Iterable[Answered], unknown: int = 0) -> PairScore:
         errors=sum(one.errors for one in found),
         characters=sum(len(one.truth) for one in found),
         nats=math.fsum(one.nats for one in found),
+        hits=sum(one.hits for one in found),
         unknown=unknown,
     )
 

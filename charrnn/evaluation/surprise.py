@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.evaluation.evaluator import resets
 from charrnn.evaluation.measure import Floats, Score
-from charrnn.model.engine import Engine, log_softmax
+from charrnn.model.engine import log_softmax
+from charrnn.model.engines import make_engine
 from charrnn.model.file import ModelFile
 from charrnn.text.items import shift_right
 from charrnn.text.reading import as_utf8
@@ -62,7 +64,7 @@ def surprise(model: ModelFile, text: ScoredText, config: EvaluationConfig | None
     starts = {0, *(text.newlines + 1).tolist()} if resets(model, config) else {0}
     if config.window:
         starts = set(range(0, count, config.window))
-    found, top_ids, top = _read(Engine(model), text, read, starts, keep_input=config.window is not None)
+    found, top_ids, top = _read(make_engine(model), text, read, starts, keep_input=config.window is not None)
     width = top.shape[1]
     nats = np.zeros(count)
     nats[read] = -found
@@ -111,7 +113,7 @@ def shown(character: str) -> str:
 
 
 def _read(
-    engine: Engine, text: ScoredText, places: NDArray[np.int64], starts: set[int], *, keep_input: bool
+    engine: Any, text: ScoredText, places: NDArray[np.int64], starts: set[int], *, keep_input: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float32]]:
     """Log probabilities (symbols,), best guesses and their probabilities (symbols, TOP) of the first ids.
 

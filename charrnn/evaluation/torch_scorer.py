@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from charrnn.evaluation.measure import Floats, Piece
 from charrnn.model.device import Machine, sharing_cores
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import Forward, State
 from charrnn.text.items import shift_right
 from charrnn.text.tokenizer import Ids
 
@@ -62,7 +62,7 @@ def streams_for(length: int, wanted: int | None = None) -> int:
 @adapting
 @torch.inference_mode()
 def score_pieces(
-    model: CharRNN, ids: Ids, start: int, machine: Machine, streams: int | None = None
+    model: Forward, ids: Ids, start: int, machine: Machine, streams: int | None = None
 ) -> Iterator[Piece]:
     """The natural-log probability of each symbol given those before it, piece by piece, in any order.
 
@@ -91,7 +91,7 @@ def score_pieces(
 
 
 def _forward(
-    model: CharRNN,
+    model: Forward,
     inputs: NDArray[np.int64],
     targets: NDArray[np.int64],
     state: State | None,
@@ -141,7 +141,7 @@ def _reset_first(state: State) -> State:
 @adapting
 @torch.inference_mode()
 def line_pieces(
-    model: CharRNN,
+    model: Forward,
     ids: Ids,
     ends: NDArray[np.int64],
     start: int,

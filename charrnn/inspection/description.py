@@ -8,6 +8,7 @@ from typing import Any
 
 from charrnn.files import LOG_FILE
 from charrnn.model.file import ModelFile
+from charrnn.model.ngram import KneserNey
 
 CELL_NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "tanh RNN", "relu": "ReLU RNN"}
 CURVES = ("train_loss", "val_loss", "lr", "gradient_norm")
@@ -20,11 +21,24 @@ def describe(path: Path, model: ModelFile) -> dict[str, Any]:
         path: the file, for its name and size.
         model: what is in it.
     """
-    config, tokenizer = model.config, model.tokenizer
+    tokenizer = model.tokenizer
     vocabulary = tokenizer.describe()
     return {
         "path": str(path),
         "bytes": path.stat().st_size,
+        **(_network(model) if model.grams is None else _ngram(model.grams)),
+        **_beside(model),
+        "vocabulary": {"size": tokenizer.size, **vocabulary},
+        "corpus": model.corpus,
+        "training": model.training,
+        "quality": model.quality,
+    }
+
+
+def _network(model: ModelFile) -> dict[str, Any]:
+    """What a network is."""
+    config = model.config
+    return {
         "cell": config.cell,
         "num_layers": config.num_layers,
         "hidden_size": config.hidden_size,
@@ -32,11 +46,19 @@ def describe(path: Path, model: ModelFile) -> dict[str, Any]:
         "tied": config.tied,
         "dropout": config.dropout,
         "parameters": sum(array.size for array in model.weights.values()),
-        "vocabulary": {"size": tokenizer.size, **vocabulary},
-        "corpus": model.corpus,
-        "training": model.training,
-        "quality": model.quality,
     }
+
+
+def _beside(model: ModelFile) -> dict[str, Any]:
+    """The n-gram beside a network, and the weights of both, where there is one."""
+    if not model.parts or model.parts[1].grams is None:
+        return {}
+    return {"ngram": _ngram(model.parts[1].grams), "mix": list(model.mix)}
+
+
+def _ngram(grams: KneserNey) -> dict[str, Any]:
+    """What an n-gram is: ``grams`` has the number of different grams of each length."""
+    return {"cell": "ngram", "order": grams.highest, "grams": [len(codes) for codes in grams.codes]}
 
 
 def curves(path: Path) -> list[dict[str, Any]]:
@@ -69,6 +91,9 @@ def facts(described: dict[str, Any]) -> list[tuple[str, str]]:
         ("file", f"{described['path']} ({_size(described['bytes'])})"),
         ("model", _shape(described)),
     ]
+    if "ngram" in described:
+        shown = " and ".join(f"{weight:.3f}" for weight in described["mix"])
+        lines.append(("beside it", f"{_shape(described['ngram'])}; mixed with weights {shown}"))
     lines.append(("vocabulary", _vocabulary(described["vocabulary"])))
     corpus, training, quality = described["corpus"], described["training"], described["quality"]
     if corpus:
@@ -87,6 +112,9 @@ def _size(count: int) -> str:
 
 
 def _shape(described: dict[str, Any]) -> str:
+    if described["cell"] == "ngram":
+        lengths = ", ".join(f"{count:,} of {k}" for k, count in enumerate(described["grams"], 1))
+        return f"{described['order']}-gram, modified Kneser-Ney; different grams by length: {lengths}"
     layers = described["num_layers"]
     tied = ", tied with the output" if described["tied"] else ""
     return (
@@ -129,5 +157,5 @@ def _quality(quality: dict[str, Any]) -> str:
     if bits is None or nats is None:
         train = quality.get("train_nats_per_character")
         return "not validated" if train is None else f"not validated; training loss {train:.4f} nats/char"
-    step = quality.get("step", "?")
-    return f"{bits:.4f} bits/char, {nats:.4f} nats/char on its validation split (step {step})"
+    step = f" (step {quality['step']})" if "step" in quality else ""
+    return f"{bits:.4f} bits/char, {nats:.4f} nats/char on its validation split{step}"

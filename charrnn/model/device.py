@@ -23,10 +23,12 @@ class Machine:
     Attributes:
         device: where the tensors are.
         bf16: whether matrix products run in bfloat16; weights, losses and sums stay in float32.
+        workers: how many processes on machines like it share each step of a training.
     """
 
     device: torch.device
     bf16: bool
+    workers: int = 1
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:

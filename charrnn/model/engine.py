@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ HALF = np.array(0.5, np.float32)
 THREADED = 460_800
 
 CACHE_LINE = 64  # bytes
+ALL = slice(None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +99,8 @@ class Engine:
         output = weights["embedding.weight" if config.tied else "output.weight"]
         self.output: Floats = np.hstack([output, weights["output.bias"][:, None]])
         # No unit exceeds 1, unless it is a ReLU, so no logit can exceed this.
-        bounded = config.cell != "relu"
-        self.largest = float(np.abs(self.output).sum(axis=1).max()) if bounded else math.inf
+        largest = float(np.abs(self.output).sum(axis=1).max())
+        self.largest = math.inf if config.cell == "relu" else largest
 
     @functools.cached_property
     def columns(self) -> Floats:
@@ -212,22 +213,23 @@ class Stream:
             read[time] = self._read
         return read @ self._output.T
 
-    def save(self) -> tuple[Floats, Floats]:
-        """Copies of the state, for ``restore``."""
-        return self.hidden.copy(), self.cells.copy()
+    def save(self, columns: Any = ALL) -> tuple[Floats, Floats]:
+        """Copies of the state, for ``restore``; of N streams those of all, or of some ``columns``."""
+        return self.hidden[..., columns].copy(), self.cells[..., columns].copy()
 
-    def restore(self, saved: tuple[Floats, Floats]) -> None:
-        """Restores a saved state; N streams may all take the state of a single one."""
+    def restore(self, saved: tuple[Floats, Floats], columns: Any = ALL, places: Any = ALL) -> None:
+        """Restores a saved state; ``columns`` of N streams that of a single one, or those at ``places``."""
         for mine, other in zip((self.hidden, self.cells), saved, strict=True):
-            mine[...] = other if other.ndim == mine.ndim else other[..., None]
+            mine[..., columns] = other[..., places] if other.ndim == mine.ndim else other[..., None]
+
+    @staticmethod
+    def gather(saved: Sequence[tuple[Floats, Floats]], places: Any = ALL) -> tuple[Floats, ...]:
+        """The saved states of several times N streams as one: all of them, or those at ``places``."""
+        return tuple(np.concatenate(parts, axis=-1)[..., places] for parts in zip(*saved, strict=True))
 
     def select(self, columns: NDArray[np.int64]) -> None:
         """Gives each of N streams the state of another one: stream i that of ``columns[i]`` (N,)."""
         self.hidden[...], self.cells[...] = self.hidden[:, columns], self.cells[:, :, columns]
-
-    def restore_one(self, column: int, saved: tuple[Floats, Floats]) -> None:
-        """Restores one of N streams from the saved state of a single one."""
-        self.hidden[:, column], self.cells[:, :, column] = saved
 
 
 # -- layers: what stays the same from step to step is bound once, when a stream is created -------------------

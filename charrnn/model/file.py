@@ -18,48 +18,83 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.config import ModelConfig
-from charrnn.errors import ModelFileError
+from charrnn.config import ModelConfig, NGramConfig
+from charrnn.errors import ConfigError, ModelFileError
 from charrnn.files import write_atomically
 from charrnn.model import reading
+from charrnn.model.grams import GRAMS, pack, unpack
+from charrnn.model.ngram import KneserNey
 from charrnn.model.schema import (
     OPTIONAL,
     check_description,
     check_tensors,
     check_weights,
     expected_shapes,
+    is_ngram,
 )
 from charrnn.settings import from_mapping
 from charrnn.text.tokenizer import Tokenizer, tokenizer_from
 
 FORMAT = 2
 READABLE = (1, 2)  # format 1 has no checksum, and its output layer reads the top layer
+NETWORKS = "lstm, gru, rnn or relu"
 Tensors = dict[str, NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelFile:
-    """The contents of a model file.
+    """The contents of a model file, a network or an n-gram; or several of them as one.
 
     Attributes:
-        weights: float32 arrays by name; names and shapes as in ``expected_shapes``.
-        config: the network's shape.
+        weights: float32 arrays by name; names and shapes as in ``expected_shapes``. Of an n-gram none.
+        architecture: the network's shape, or the n-gram's; None of a mixture.
         tokenizer: with the vocabulary.
         corpus: what it was trained on (name, paths, sizes, sha256), or empty.
         training: the settings it was trained with, or empty.
         quality: the losses it reached, or empty.
+        grams: the n-gram, if it is one.
+        parts: the models whose probabilities are mixed, if it is a mixture (see ``mixture``). A file may hold
+            a network with an n-gram beside it: then weights and architecture are the network's.
+        mix: their weights, whose sum is 1.
     """
 
     weights: Tensors
-    config: ModelConfig
+    architecture: ModelConfig | NGramConfig | None
     tokenizer: Tokenizer
     corpus: dict[str, Any] = dataclasses.field(default_factory=dict)
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     quality: dict[str, Any] = dataclasses.field(default_factory=dict)
+    grams: KneserNey | None = None
+    parts: tuple[ModelFile, ...] = ()
+    mix: tuple[float, ...] = ()
+
+    @property
+    def config(self) -> ModelConfig:
+        """The network's shape.
+
+        Raises:
+            ConfigError: there is no network, which only a few commands need.
+        """
+        if not isinstance(self.architecture, ModelConfig):
+            what = "several models are not one network" if self.parts else "an n-gram has no network"
+            raise ConfigError(f"{what}, which this needs; name one model of --cell {NETWORKS} with --model")
+        return self.architecture
+
+
+def joined(network: ModelFile, grams: KneserNey, mix: tuple[float, float]) -> ModelFile:
+    """A network and an n-gram with its vocabulary as one model, which one file can hold.
+
+    Args:
+        network: the model, which everything that needs a network uses alone.
+        grams: the n-gram.
+        mix: the weights of both, whose sum is 1.
+    """
+    ngram = ModelFile({}, NGramConfig(order=grams.highest), network.tokenizer, network.corpus, grams=grams)
+    return dataclasses.replace(network, parts=(network, ngram), mix=mix)
 
 
 def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
-    """Writes a model file atomically, with float32 weights, or with float16 ones.
+    """Writes a model file atomically, with float32 weights, or with float16 ones; an n-gram's are integers.
 
     Raises:
         OSError: the disk is full, or the file cannot be written; an existing file is unchanged.
@@ -67,22 +102,27 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     """
     dtype = np.float16 if half else np.float32
     with np.errstate(over="ignore"):  # the check that follows reports what became infinite
-        weights = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+        weights: Tensors = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
+    grams = model.parts[1].grams if model.parts else model.grams
+    tensors = weights if grams is None else weights | pack(grams)
     metadata = {
         "format": FORMAT,
         "kind": "model",
-        "architecture": dataclasses.asdict(model.config),
+        "architecture": dataclasses.asdict(model.architecture or model.config),
         "tokenizer": model.tokenizer.describe(),
         "corpus": model.corpus,
         "training": model.training,
         "quality": model.quality,
     }
+    if model.parts and grams is not None:
+        metadata |= {"ngram": {"order": grams.highest}, "mix": list(model.mix)}
     with _named(path):
         check_description(metadata, "model")
-        layout = {name: ("F16" if half else "F32", weight.shape) for name, weight in weights.items()}
-        check_weights(layout, expected_shapes(model.config, model.tokenizer.size))
+        if isinstance(model.architecture, ModelConfig):
+            layout = {name: ("F16" if half else "F32", weight.shape) for name, weight in weights.items()}
+            check_weights(layout, expected_shapes(model.config, model.tokenizer.size))
         _check_finite(weights)
-    _write(path, weights, metadata)
+    _write(path, tensors, metadata)
 
 
 def load_model(path: Path) -> ModelFile:
@@ -94,11 +134,19 @@ def load_model(path: Path) -> ModelFile:
     tensors, metadata = _read(path, "model")
     with _named(path):
         _check_finite(tensors)
-        config: ModelConfig = from_mapping(ModelConfig, metadata["architecture"])
+        alone = is_ngram(metadata)
+        config: Any = from_mapping(NGramConfig if alone else ModelConfig, metadata["architecture"])
         tokenizer = tokenizer_from(metadata["tokenizer"])
+        counts = {name: tensors.pop(name) for name in list(tensors) if name.startswith(GRAMS)}
+        grams = unpack(counts, tokenizer.size) if counts else None
     # float32 is not copied, which would double the memory of a large model.
     weights = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
-    return ModelFile(weights, config, tokenizer, **{key: metadata.get(key) or {} for key in OPTIONAL})
+    about: dict[str, Any] = {key: metadata.get(key) or {} for key in OPTIONAL}
+    model = ModelFile(weights, config, tokenizer, **about, grams=grams if alone else None)
+    if grams is None or alone:
+        return model
+    first, second = metadata["mix"]
+    return joined(model, grams, (first / (first + second), second / (first + second)))
 
 
 @contextlib.contextmanager

@@ -27,7 +27,10 @@ LONGEST_HEADER = 24 << 20  # bytes; the description of a vocabulary of all of Un
 MOST_VALUES = 300_000  # of JSON in a header; each of them takes many times its length in memory
 SMALL = 64 << 20  # bytes, that any machine has
 # Of the types of tensors those that our files have.
-TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "U8": np.dtype("u1")}
+TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "U8": np.dtype("u1"), "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+}  # fmt: skip
 OTHERS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 

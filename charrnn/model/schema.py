@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
+from charrnn.config import MAX_ORDER, CorpusConfig, ModelConfig, NGramConfig, TrainingConfig
 from charrnn.errors import ModelFileError
+from charrnn.model.grams import GRAMS, check_layout
 from charrnn.settings import Rule, from_mapping, rules
 from charrnn.text.tokenizer import tokenizer_from
 
@@ -98,6 +99,10 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
+def _are_weights(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(_is_number(w) and 0 < w <= 1 for w in value)
+
+
 def _are_paths(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(map(_is_path, value))
 
@@ -111,6 +116,12 @@ FLAG = Rule(bool, optional=False)
 DIGEST = Condition(_is_digest, "64 hexadecimal digits")
 
 ARCHITECTURE = Section(rules(ModelConfig), frozenset({"cell", "num_layers", "hidden_size", "embedding_size"}))
+NGRAM = Section(
+    rules(NGramConfig) | {"order": Rule(int, optional=False, at_least=1, at_most=MAX_ORDER)},
+    frozenset({"cell", "order"}),
+)
+BESIDE = Section({"order": NGRAM.checks["order"]}, frozenset({"order"}))
+MIX = Condition(_are_weights, "two numbers greater than 0")
 CORPUS: Mapping[str, Check] = {
     **rules(CorpusConfig),
     "val": Condition(lambda value: value is None or _is_path(value), "a path or null"),
@@ -145,9 +156,10 @@ PROGRESS: Mapping[str, Check] = {
     "base_seconds": SECONDS,
     "kept": COUNT,
     "kept_at": SECONDS,
+    "session": Rule(str, optional=True),
 }
 # What states of version 0.1.0 do not have.
-LATER = frozenset({"aside", "before", "part_best", "base_step", "base_seconds", "kept", "kept_at"})
+LATER = frozenset({"aside", "before", "part_best", "base_step", "base_seconds", "kept", "kept_at", "session"})
 
 MODEL: Mapping[str, Section | Check] = {
     "architecture": ARCHITECTURE,
@@ -162,6 +174,7 @@ MODEL: Mapping[str, Section | Check] = {
             "nats_per_character": LOSS,
             "bits_per_character": LOSS,
             "characters": COUNT,
+            "network_nats_per_character": LOSS,
         }
     ),
 }
@@ -177,6 +190,12 @@ SCHEMAS = {"model": MODEL, "state": STATE}
 OPTIONAL = ("corpus", "training", "quality")  # sections of a model that may be missing
 
 
+def is_ngram(described: Mapping[str, Any]) -> bool:
+    """Whether the JSON object of a model file says that it holds an n-gram."""
+    architecture = described.get("architecture")
+    return isinstance(architecture, dict) and architecture.get("cell") == "ngram"
+
+
 def check_description(described: Mapping[str, Any], kind: str) -> None:
     """Holds the JSON object of a file of this kind to its schema.
 
@@ -188,10 +207,16 @@ def check_description(described: Mapping[str, Any], kind: str) -> None:
             continue
         if name not in described:
             raise ModelFileError(f"{name}: expected it, found none")
-        if isinstance(part, Section):
+        if name == "architecture" and kind == "model" and is_ngram(described):
+            NGRAM.check(name, described[name])
+        elif isinstance(part, Section):
             part.check(name, described[name])
         elif not part.admits(described[name]):
             raise _mismatch(name, part.describe(described[name]), described[name])
+    if kind == "model" and ("ngram" in described or "mix" in described):
+        BESIDE.check("ngram", described.get("ngram"))
+        if is_ngram(described) or not MIX.admits(described.get("mix")):
+            raise _mismatch("mix", f"{MIX.expected}, and a network", described.get("mix"))
     if "tokenizer" not in described:
         raise ModelFileError("tokenizer: expected it, found none")
 
@@ -226,8 +251,16 @@ def check_tensors(layout: Layout, kind: str, described: Mapping[str, Any]) -> No
     Raises:
         ModelFileError: names the first tensor that is wrong or missing, or what is wrong with the tokenizer.
     """
+    vocabulary = tokenizer_from(described["tokenizer"]).size
+    if kind == "model" and is_ngram(described):
+        check_layout(layout, described["architecture"]["order"], vocabulary)
+        return
+    if kind == "model" and "ngram" in described:
+        counts = {name: found for name, found in layout.items() if name.startswith(GRAMS)}
+        check_layout(counts, described["ngram"]["order"], vocabulary)
+        layout = {name: found for name, found in layout.items() if name not in counts}
     config: ModelConfig = from_mapping(ModelConfig, described["architecture"])
-    shapes = expected_shapes(config, tokenizer_from(described["tokenizer"]).size)
+    shapes = expected_shapes(config, vocabulary)
     if kind == "model":
         check_weights(layout, shapes)
     else:
@@ -278,8 +311,9 @@ def _check_state_tensors(
     hidden state for every layer.
     """
     needed: dict[str, tuple[int | None, ...]] = {f"weights.{name}": shape for name, shape in shapes.items()}
-    needed |= {"random.cpu": (None,), "gradient_norm": ()}
+    needed |= {"gradient_norm": ()}
     optional: list[dict[str, tuple[int | None, ...]]] = [
+        {"random.cpu": (None,)},  # of generators that drew the dropout masks in version 0.1.0
         {"random.cuda": (None,)},
         dict(_optimizer_shapes(shapes, str(training.get("optimizer", "muon")))),
         dict(_hidden_shapes(config)),

@@ -8,6 +8,7 @@ instead of dozens.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from charrnn.config import Cell, Device
 from charrnn.model.device import choose_machine, prepare_torch
+from charrnn.model.engine import ALL
 from charrnn.model.file import ModelFile
 
 Floats = NDArray[np.float32]
@@ -140,21 +142,22 @@ class TorchStream:
         found = [self.step(id).copy() for id in ids.tolist()]
         return np.array(found, np.float32).reshape(len(ids), self._engine.vocabulary)
 
-    def save(self) -> tuple[Tensor, Tensor]:
-        """Copies of the state, for ``restore``."""
-        return self.hidden.clone(), self.cells.clone()
+    def save(self, columns: Any = ALL) -> tuple[Tensor, Tensor]:
+        """Copies of the state, for ``restore``; of N streams those of all, or of some ``columns``."""
+        return self.hidden[:, columns].clone(), self.cells[:, columns].clone()
 
-    def restore(self, saved: tuple[Tensor, Tensor]) -> None:
-        """Restores a saved state; N streams may all take the state of a single one."""
-        self.hidden.copy_(saved[0])
-        self.cells.copy_(saved[1])
+    def restore(self, saved: tuple[Tensor, Tensor], columns: Any = ALL, places: Any = ALL) -> None:
+        """Restores a saved state; ``columns`` of N streams that of a single one, or those at ``places``."""
+        for mine, other in zip((self.hidden, self.cells), saved, strict=True):
+            mine[:, columns] = other[:, places]
+
+    @staticmethod
+    def gather(saved: Sequence[tuple[Tensor, Tensor]], places: Any = ALL) -> tuple[Tensor, ...]:
+        """The saved states of several times N streams as one: all of them, or those at ``places``."""
+        return tuple(torch.cat(parts, dim=1)[:, places] for parts in zip(*saved, strict=True))
 
     def select(self, columns: NDArray[np.int64]) -> None:
         """Gives each of N streams the state of another one: stream i that of ``columns[i]`` (N,)."""
         chosen = torch.from_numpy(columns).to(self._engine.device)
         self.hidden.copy_(self.hidden[:, chosen])
         self.cells.copy_(self.cells[:, chosen])
-
-    def restore_one(self, column: int, saved: tuple[Tensor, Tensor]) -> None:
-        """Restores one of N streams from the saved state of a single one."""
-        self.hidden[:, column : column + 1], self.cells[:, column : column + 1] = saved

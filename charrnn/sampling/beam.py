@@ -65,8 +65,7 @@ class _Search:
         session = self._session
         single, last = session.read(prompt)
         streams = session.engine.stream(self._beam + 1)
-        for column in range(self._beam + 1):
-            streams.restore_one(column, single.save())
+        streams.restore(single.save())
         texts: list[list[int]] = [[] for _ in range(self._beam + 1)]
         scores = np.full(self._beam + 1, -np.inf)
         scores[:2] = 0.0  # one greedy text and one of the beam; the other columns are empty

@@ -13,27 +13,32 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
-
-import numpy as np
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from charrnn.errors import CorpusError, UnknownCharacterError
 from charrnn.sampling.beam import Hypothesis, beam_search
 from charrnn.sampling.continuation import Continuation, best_continuation
 from charrnn.sampling.lines import LONGEST_LINE
-from charrnn.sampling.sampler import Floats, Sampler, draw_many, log_probabilities
+from charrnn.sampling.lockstep import Lockstep, Text
 from charrnn.sampling.session import Prompt, SamplingSession, TokenChoice
 from charrnn.use_config import SamplingConfig
-
-COLUMNS = 128  # texts in lockstep at most; with more, the matrix products are hardly faster
 
 # Settings that the lockstep takes into account; with any other one set, lines are written one by one.
 IN_LOCKSTEP = {
     "length", "temperature", "top_k", "top_p", "min_p", "ban", "stop", "seed", "device", "separator",
     "repetition_window",
 }  # fmt: skip
+
+
+class Asked(NamedTuple):
+    """A line, its number from 0, the seed of its text, and the prompt; None for an empty source."""
+
+    number: int
+    line: str
+    seed: int
+    prompt: Prompt | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +80,21 @@ class EachLine:
 
     def __init__(self, session: SamplingSession, *, scored: bool = False, skip_unknown: bool = False) -> None:
         self._session, self._scored, self._skip = session, scored, skip_unknown
-        self._tab = session.tokenizer.lookup("\t") if session.pairs else None
+        self._tab = "\t" if session.pairs else None
         self._limit = LONGEST_LINE if session.config.length < 0 else session.config.length
         self.unknown = 0
 
+    @functools.cached_property
+    def _lockstep(self) -> Lockstep:
+        return Lockstep(self._session, self._limit, scored=self._scored)
+
     def texts(self, blocks: Iterable[Sequence[str]]) -> Iterator[LineText]:
-        """The texts of all lines, in order.
+        """The texts of all lines, in order, as ``bursts``."""
+        for burst in self.bursts(blocks):
+            yield from burst
+
+    def bursts(self, blocks: Iterable[Sequence[str]]) -> Iterator[list[LineText]]:
+        """The texts of all lines, in order, those together that are ready at the same time.
 
         Raises:
             CorpusError: a line has a character that the model cannot read, or a source has a tab; names the
@@ -88,18 +102,32 @@ class EachLine:
         """
         number = 0
         for block in blocks:
-            prompts: list[Prompt | None] = []
+            asked: list[Asked] = []
             failure: CorpusError | None = None
-            for line in block:
+            together = self._prompts(block)
+            for at, line in enumerate(block):
                 try:
-                    prompts.append(self._prompt(line, number + len(prompts) + 1))
+                    prompt = together[at] if together else self._prompt(line, number + 1)
                 except CorpusError as error:
                     failure = error
                     break
-            yield from self._block(block, prompts, number)
+                asked.append(Asked(number, line, self._session.seed_of(number), prompt))
+                number += 1
+            yield from self._block(asked)
             if failure is not None:
                 raise failure
-            number += len(block)
+
+    def _prompts(self, lines: Sequence[str]) -> list[Prompt]:
+        """All lines as prompts, looked up at once; none where that is not possible, or one of them is odd."""
+        tokenizer, tab = self._session.tokenizer, self._tab or ""
+        if len(lines) == 1 or tokenizer.kind == "byte" or (tab and not all(lines)):
+            return []
+        text = tab.join(lines) + tab
+        ids = tokenizer.lookup(text)
+        if (ids == tokenizer.size).any() or (tab and text.count(tab) > len(lines)):
+            return []
+        ends = itertools.accumulate(len(line) + len(tab) for line in lines)
+        return [Prompt(ids[begin:end]) for begin, end in itertools.pairwise([0, *ends])]
 
     def _prompt(self, line: str, number: int) -> Prompt | None:
         """A line as a prompt; None for an empty source."""
@@ -107,176 +135,85 @@ class EachLine:
             return None
         if self._tab is not None and "\t" in line:
             raise CorpusError(f"line {number}: a tab in a source; give the sources alone, as cut -f 1 does")
+        read = line if self._tab is None else line + self._tab
         try:
-            prompt = self._session.prompt(line, skip_unknown=self._skip)
+            prompt = self._session.prompt(read, skip_unknown=self._skip)
         except UnknownCharacterError as error:
             raise CorpusError(f"line {number}: {error}") from None
         self.unknown += prompt.unknown
-        if self._tab is None:
-            return prompt
-        return Prompt(np.concatenate([prompt.ids, self._tab]), prompt.unknown)
+        return prompt
 
-    def _block(self, lines: Sequence[str], prompts: list[Prompt | None], first: int) -> Iterator[LineText]:
-        """The texts of a block, whose lines are numbered from ``first``, as soon as those before are out."""
-        session = self._session
-        asked = [(index, prompt) for index, prompt in enumerate(prompts) if prompt is not None]
-        done: dict[int, LineText] = {
-            index: self._text([], "empty", session.seed_of(first + index), 0.0 if self._scored else None)
-            for index, prompt in enumerate(prompts)
-            if prompt is None
-        }
-        next_up = 0
-        for index, written in self._written(asked, first):
-            done[index] = dataclasses.replace(written, source=lines[index])
-            while next_up in done:
-                yield done.pop(next_up)
-                next_up += 1
-        while next_up in done:
-            yield done.pop(next_up)
-            next_up += 1
+    def _block(self, lines: list[Asked]) -> Iterator[list[LineText]]:
+        """The texts of a block of lines, each as soon as those before it are out."""
+        done: dict[int, LineText] = {}
+        following = lines[0].number if lines else 0
+        for texts in self._written(lines):
+            done.update((line.number, text) for line, text in texts)
+            burst = []
+            while following in done:
+                burst.append(done.pop(following))
+                following += 1
+            if burst:
+                yield burst
 
-    def _written(self, asked: list[tuple[int, Prompt]], first: int) -> Iterator[tuple[int, LineText]]:
-        """The texts with their indices, as they end."""
-        if self._limit == 0:
-            nothing = 0.0 if self._scored else None
-            seeds = (self._session.seed_of(first + index) for index, _ in asked)
-            empty = (self._text([], "length", seed, nothing) for seed in seeds)
-            return zip((index for index, _ in asked), empty, strict=True)
+    def _written(self, lines: Iterable[Asked]) -> Iterator[list[tuple[Asked, LineText]]]:
+        """The texts with their lines, as they end."""
+        asked: list[tuple[Asked, Prompt]] = []
+        for line in lines:
+            if line.prompt is not None and self._limit > 0:
+                asked.append((line, line.prompt))
+            else:
+                reason = "empty" if line.prompt is None else "length"
+                yield [(line, self._text(line, [], reason, 0.0))]
         if self._session.config.beam is not None:
-            return self._searched(asked, first)
-        if fits_lockstep(self._session.config):
-            return self._in_lockstep(asked, first)
-        return self._one_by_one(asked, first)
-
-    def _text(self, ids: list[int], reason: str, seed: int, logprob: float | None) -> LineText:
-        return LineText("", self._session.tokenizer.decode(ids), reason, seed, ids, logprob)
-
-    # -- in lockstep -----------------------------------------------------------------------------------------
-
-    def _in_lockstep(self, asked: list[tuple[int, Prompt]], first: int) -> Iterator[tuple[int, LineText]]:
-        """Column by column, each text is read and written; a column whose text ended takes the next line."""
-        session, waiting = self._session, iter(asked)
-        count = min(COLUMNS, len(asked))
-        if count == 0:
-            return
-        fresh, streams = session.engine.stream().save(), session.engine.stream(count)
-        sampler = session.sampler(Prompt(np.empty(0, session.tokenizer.id_dtype)), 0)
-        columns = [self._column(next(waiting), first) for _ in range(count)]
-        inputs = np.array([column.unread.pop() for column in columns])
-        left = count
-        while left:
-            logits = streams.step(inputs)  # (vocabulary, columns)
-            writing = [at for at, column in enumerate(columns) if not column.unread and not column.reason]
-            if writing:
-                chosen = logits if len(writing) == count else logits[:, writing]
-                self._choose(sampler, chosen, [columns[at] for at in writing])
-            for at, column in enumerate(columns):
-                if column.unread:
-                    inputs[at] = column.unread.pop()
-                elif not column.reason:
-                    inputs[at] = column.ids[-1] if column.ids else 0
-            for at in writing:
-                column = columns[at]
-                if not column.reason:
-                    continue
-                logprob = column.logprob if self._scored else None
-                yield column.index, self._text(column.ids, column.reason, column.seed, logprob)
-                following = next(waiting, None)
-                if following is None:
-                    left -= 1
-                    continue
-                columns[at] = self._column(following, first)
-                streams.restore_one(at, fresh)
-                inputs[at] = columns[at].unread.pop()
-
-    def _column(self, asked: tuple[int, Prompt], first: int) -> _Column:
-        index, prompt = asked
-        seed = self._session.seed_of(first + index)
-        return _Column(index, seed, [*prompt.ids.tolist()[::-1], self._session.tokenizer.start])
-
-    def _choose(self, sampler: Sampler, logits: Floats, columns: list[_Column]) -> None:
-        """Chooses the next id of each column from logits (vocabulary, columns), and ends texts that end."""
-        rows = logits.T  # (columns, vocabulary)
-        filtered = sampler.filtered(rows)
-        if self._session.config.temperature == 0:
-            ids = filtered.argmax(axis=-1).tolist()
+            yield from ([found] for found in self._searched(asked))
+        elif fits_lockstep(self._session.config):
+            yield from self._in_lockstep(asked)
         else:
-            ids = draw_many(filtered, np.array([column.uniform() for column in columns])).tolist()
-        if self._scored:
-            found = log_probabilities(rows)[np.arange(len(ids)), ids].tolist()
-            for column, logprob in zip(columns, found, strict=True):
-                column.logprob += logprob
-        newline, stops, limit = self._session.newline, self._session.stops, self._limit
-        for column, id in zip(columns, ids, strict=True):
-            if id == newline:
-                column.reason = "line"
-                continue
-            column.ids.append(id)
-            ended = max((len(stop) for stop in stops if column.ids[-len(stop) :] == stop), default=0)
-            if ended:
-                del column.ids[-ended:]
-                column.reason = "stop"
-            elif len(column.ids) >= limit:
-                column.reason = "length"
+            yield from ([found] for found in self._one_by_one(asked))
 
-    # -- one by one ------------------------------------------------------------------------------------------
+    def _text(
+        self, line: Asked, ids: list[int], reason: str, logprob: float, best: Sequence[Hypothesis] = ()
+    ) -> LineText:
+        known = logprob if self._scored or best else None
+        text = self._session.tokenizer.decode(ids)
+        return LineText(line.line, text, reason, line.seed, ids, known, list(best))
 
-    def _one_by_one(self, asked: list[tuple[int, Prompt]], first: int) -> Iterator[tuple[int, LineText]]:
+    def _in_lockstep(self, asked: list[tuple[Asked, Prompt]]) -> Iterator[list[tuple[Asked, LineText]]]:
+        """All texts by columns of one lockstep."""
+        lines = [line for line, _ in asked]
+        texts = [Text(at, line.seed, prompt.ids) for at, (line, prompt) in enumerate(asked)]
+        for ended in self._lockstep.write(texts):
+            yield [
+                (lines[text.index], self._text(lines[text.index], text.ids, text.reason, text.logprob))
+                for text in ended
+            ]
+
+    def _one_by_one(self, asked: list[tuple[Asked, Prompt]]) -> Iterator[tuple[Asked, LineText]]:
         """Each text in a stream of its own, with the line's end as one more stop."""
         session = copy.copy(self._session)
         if session.newline is not None:
             session.stops = [*session.stops, [session.newline]]
         if session.config.length < 0:
             session.config = dataclasses.replace(session.config, length=LONGEST_LINE)
-        for index, prompt in asked:
-            seed = session.seed_of(first + index)
+        for line, prompt in asked:
             choices: list[TokenChoice] = []
             if session.config.best_of > 1:
-                choices, reason = best_continuation(session, prompt, seed)
+                choices, reason = best_continuation(session, prompt, line.seed)
                 ids = [choice.id for choice in choices]
             else:
-                text = Continuation(session, prompt, seed, choices.append)
+                text = Continuation(session, prompt, line.seed, choices.append)
                 ids, reason = list(text), text.finish_reason
                 if reason == "stop" and choices[-1].id == session.newline:
                     reason = "line"
-            logprob = sum(choice.logprob for choice in choices) if self._scored else None
-            yield index, self._text(ids, reason, seed, logprob)
+            yield line, self._text(line, ids, reason, sum(choice.logprob for choice in choices))
 
-    # -- the most probable -----------------------------------------------------------------------------------
-
-    def _searched(self, asked: list[tuple[int, Prompt]], first: int) -> Iterator[tuple[int, LineText]]:
-        for index, prompt in asked:
+    def _searched(self, asked: list[tuple[Asked, Prompt]]) -> Iterator[tuple[Asked, LineText]]:
+        """The most probable text for each line."""
+        for line, prompt in asked:
             best = beam_search(self._session, prompt, self._limit)
             top = best[0]
-            seed = self._session.seed_of(first + index)
-            text = self._text(top.ids, top.finish_reason, seed, top.logprob)
-            yield index, dataclasses.replace(text, best=best)
-
-
-@dataclasses.dataclass
-class _Column:
-    """A text in the lockstep.
-
-    Attributes:
-        index: of its line in the block.
-        seed: of its choices.
-        unread: the ids that are still to be read, the next one last.
-        ids: what was written.
-        reason: why the text ended; "" while it has not.
-        logprob: of what was written.
-    """
-
-    index: int
-    seed: int
-    unread: list[int]
-    ids: list[int] = dataclasses.field(default_factory=list)
-    reason: str = ""
-    logprob: float = 0.0
-
-    @functools.cached_property
-    def uniform(self) -> Callable[[], float]:
-        """Draws from a generator of the text's own, made when it is first needed."""
-        return random.Random(self.seed).random
+            yield line, self._text(line, top.ids, top.finish_reason, top.logprob, best)
 
 
 def fits_lockstep(config: SamplingConfig) -> bool:

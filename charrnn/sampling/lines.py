@@ -226,5 +226,5 @@ class LineWriter:
                 yield numbers[column], text if ended else None
                 texts[column], numbers[column] = [], begun
                 begun += 1
-                streams.restore_one(column, start)
+                streams.restore(start, [column])
                 last_ids[column] = last

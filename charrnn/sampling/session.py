@@ -17,7 +17,8 @@ import numpy as np
 
 from charrnn.config import draw_seed
 from charrnn.errors import ConfigError, UnknownCharacterError
-from charrnn.model.engine import Engine, Stream
+from charrnn.model.engine import Stream
+from charrnn.model.engines import make_engine
 from charrnn.model.file import ModelFile
 from charrnn.sampling.guards import Guard, RepeatGuard, SpanGuard
 from charrnn.sampling.novelty import SpanIndex, training_text
@@ -97,7 +98,7 @@ class SamplingSession:
             source = training_text(model, against)
         self.source = source or ""
         self.spans = SpanIndex(self.source, config.novel_span) if config.novel_span else None
-        self.engine = make_engine(model, config)
+        self.engine = make_engine(model, config.device)
 
     def prompt(self, text: str, *, skip_unknown: bool = False) -> Prompt:
         """The text as a prompt.
@@ -114,6 +115,8 @@ class SamplingSession:
         """
         found = lookup(self.tokenizer, text, "prompt")
         missing = found == self.tokenizer.size
+        if not missing.any():
+            return Prompt(found)
         try:
             ids = found[~missing] if skip_unknown else self.tokenizer.encode(text)
         except UnknownCharacterError as error:
@@ -161,15 +164,6 @@ def _known_form(tokenizer: Tokenizer, text: str) -> str | None:
 def is_endless(config: SamplingConfig) -> bool:
     """Whether a text with these settings never ends by itself, unless a stop is written."""
     return config.length < 0 and config.lines is None
-
-
-def make_engine(model: ModelFile, config: SamplingConfig) -> Any:
-    """The NumPy engine for ``cpu``; for other devices the torch engine, which imports torch."""
-    if config.device == "cpu":
-        return Engine(model)
-    from charrnn.model.torch_engine import TorchEngine
-
-    return TorchEngine(model, config.device)
 
 
 def forbidden_ids(tokenizer: Tokenizer, config: SamplingConfig, also: str = "") -> list[int]:

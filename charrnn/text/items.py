@@ -66,6 +66,17 @@ def find_items(ids: Ids, newline: int) -> Items:
     return Items(ids, begins, ends)
 
 
+def begins_of(ends: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Whether each of ``count`` ids begins a new section, from the positions after the sections (sections,).
+
+    >>> begins_of(np.array([2, 3, 5]), 5).astype(int).tolist()
+    [0, 0, 1, 1, 0]
+    """
+    begins = np.zeros(count, bool)
+    begins[ends[ends < count]] = True
+    return begins
+
+
 def some_items(ids: Ids, newline: int, most: int) -> Ids:
     """Whole items of ids (symbols,), evenly spaced, ``most`` symbols of them or little more; or all items.
 

@@ -81,14 +81,24 @@ def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str
     return sources
 
 
-def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Split) -> ScoredText:
+def recorded_split(
+    recorded: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    split: Split,
+    remedy: str = "name a text to evaluate",
+) -> ScoredText:
     """The training or the validation split of the text that a model learnt.
+
+    Args:
+        recorded: the corpus as the model file describes it.
+        tokenizer: the model's.
+        split: which.
+        remedy: what error messages advise.
 
     Raises:
         CorpusError: as ``find_recorded``, or the split is empty.
     """
     config = text_config(recorded, tokenizer)
-    remedy = "name a text to evaluate"
     if config.val is not None and split == "validation":
         find_recorded({"paths": [config.val], "sha256": recorded.get("val_sha256")}, config, remedy)
         return read_text(config.val, tokenizer, config)
@@ -102,7 +112,7 @@ def recorded_split(recorded: Mapping[str, Any], tokenizer: Tokenizer, split: Spl
         begin, end = (0, cut) if split == "training" else (cut, None)
         pieces = _part(sources, config, slice(begin, end), recorded)
     if not any(pieces()):
-        raise CorpusError(f"the model's text has no {split} split; name a text to evaluate")
+        raise CorpusError(f"the model's text has no {split} split; {remedy}")
     return gather(f"{recorded.get('name', 'corpus')} ({split})", pieces, tokenizer)
 
 

@@ -16,16 +16,26 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from charrnn.config import MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import symbols_a_step
+from charrnn.training.memory import free_memory, training_memory
+from charrnn.training.replicas import LEAST_LANES, default_replicas
 from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES, MOST_PASSES_OF_PAIRS
 from charrnn.training.step import TrainingStep, build_step
 
-# From how many characters on, read by a medium model in the time, each of SIZES was the best one on a text of
-# a million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
-SMALLEST_BUDGETS = dict(zip(SIZES, (0.0, 1.5e6, 6.8e6), strict=True))
+# From how many characters on, learnt by a medium model in the time, a size was the best one on a text of a
+# million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
+MEASURED_BUDGETS = {"medium": 1.5e6, "large": 6.8e6}
+# The other sizes' budgets follow the same power of the hidden size, 3.7: an extrapolation.
+GROWTH = math.log(6.8e6 / 1.5e6) / math.log(SIZES["large"].hidden_size / SIZES["medium"].hidden_size)
+SMALLEST_BUDGETS = {
+    size: MEASURED_BUDGETS.get(size, 6.8e6 * (model.hidden_size / SIZES["large"].hidden_size) ** GROWTH)
+    for size, model in SIZES.items()
+} | {"tiny": 0.0}
 
 SMALLEST_BATCH = 4  # sequences; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # factor by which less is read in a time when the batch size is halved
@@ -39,6 +49,8 @@ PAIRS_A_STEP = 64  # more make each pass cheaper, but fewer steps
 MEASURED_SECONDS = 1.0
 MEASURED_SHARE = 0.02  # of --time, where that is less
 MEASURED_STEPS = 8
+NEARLY = 0.9  # times as long, as which all replicas' steps count: they lose least when other programs come
+LEAST_MEASURED = 10.0  # seconds of --time, from which on the number of replicas is measured
 VALIDATED_SHARE = 0.1  # of --time, that one evaluation may take
 LEAST_VALIDATED = 1000  # characters, even so
 
@@ -49,7 +61,8 @@ class Chosen:
 
     Attributes:
         model: the network's shape and dropout.
-        training: the settings with the size's name, the batch size and how much an evaluation scores.
+        training: the settings with the size's name, the batch size, how much an evaluation scores and, where
+            it was measured, the number of replicas.
         reason: for a person, in one line.
     """
 
@@ -71,20 +84,26 @@ def choose_model(
     """
     shape = {name: asked[name] for name in ModelConfig.__dataclass_fields__ if name in asked}
     medium = dataclasses.replace(SIZES["medium"], **shape)
-    budget = characters_read(medium, training, corpus, machine)
+    training = dataclasses.replace(training, replicas=fastest_replicas(medium, training, corpus, machine))
+    budget, pairs = characters_read(medium, training, corpus, machine), corpus.config.pairs
     size, why = training.size, f"{training.size}; "
     if size == "auto" and "hidden_size" in shape:
         size, why = "medium", ""  # for what was not asked for
     elif size == "auto":
-        size = size_for(budget)
-        why = f"{size} (auto: a medium one would read {_amount(budget)}); "
+        share = learnt_share(corpus)
+        size = size_for(budget * share, most_passes(training, corpus) * corpus.train_size * share)
+        part = f", {share:.0%} of them in targets" if pairs else ""
+        why = f"{size} (auto: a medium one would read {_amount(budget)}{part}); "
+        size, why = _fitting(size, why, training, corpus, machine)
     model = dataclasses.replace(SIZES[size], **shape)
     chosen = dataclasses.replace(training, size=size)
     read = budget if model == medium else characters_read(model, training, corpus, machine)
-    pairs = corpus.config.pairs
     if "batch_size" not in asked:
         batch = PAIRS_A_STEP if pairs else batch_for(read, training, corpus.train_size)
         chosen = dataclasses.replace(chosen, batch_size=batch)
+    if "replicas" not in asked and chosen.replicas is not None:
+        most = max(1, chosen.batch_size // machine.workers // LEAST_LANES)
+        chosen = dataclasses.replace(chosen, replicas=min(chosen.replicas, most))
     if chosen.batch_size != training.batch_size:
         read = characters_read(model, chosen, corpus, machine)
     passes = planned = read / corpus.train_size
@@ -92,7 +111,7 @@ def choose_model(
         validated = max(LEAST_VALIDATED, round(VALIDATED_SHARE * read / FORWARD_SHARE))
         chosen = dataclasses.replace(chosen, validate=min(training.validate, validated))
         if training.patience:
-            planned = min(passes, MOST_PASSES_OF_PAIRS if pairs else MOST_PASSES)
+            planned = min(passes, most_passes(training, corpus))
     if "output" not in shape and not model.tied and not pairs and corpus.train_size >= OUTPUT_READS_ALL_FROM:
         model = dataclasses.replace(model, output="all")
     if "dropout" not in shape:
@@ -102,6 +121,20 @@ def choose_model(
     if planned < passes:
         times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
     return Chosen(model, chosen, why + times)
+
+
+def learnt_share(corpus: Corpus) -> float:
+    """The share of the training text's symbols that have a loss: all, or of pairs targets and line ends.
+
+    Sources are read, but only a target's symbols tell the network something. On 50,000 sums a small and a
+    medium model are as good after the same time when the medium one reads 3.7 million characters, 1.3 million
+    of them in targets, and the small one is ahead until then.
+    """
+    if not corpus.config.pairs:
+        return 1.0
+    tab = int(corpus.tokenizer.lookup("\t")[0])
+    ends, tabs = (np.flatnonzero(corpus.train == id) for id in (corpus.tokenizer.start, tab))  # (pairs,)
+    return float((ends - tabs).sum() / corpus.train_size)
 
 
 def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
@@ -137,13 +170,47 @@ def dropout_for(passes: float, train_size: int) -> float:
     return round(min(MOST_DROPOUT, rate), 2)
 
 
-def size_for(read: float) -> str:
+def size_for(read: float, learnt: float = math.inf) -> str:
     """The largest size whose smallest budget is reached.
 
-    >>> [size_for(read) for read in (1e4, 3e6, 1e9)]
-    ['small', 'medium', 'large']
+    Args:
+        read: characters that a medium model would read in the time.
+        learnt: characters that it would read at most, since a text is not read more often than pays; they
+            limit the sizes whose budgets are extrapolated.
+
+    >>> [size_for(read) for read in (1e4, 3e5, 3e6, 1e7, 3e7, 1e12)]
+    ['tiny', 'small', 'medium', 'large', '512', '2048']
+    >>> size_for(1e12, learnt=1e6)
+    'large'
     """
-    return [size for size, least in SMALLEST_BUDGETS.items() if read >= least][-1]
+    reached = [size for size, least in SMALLEST_BUDGETS.items() if read >= least]
+    grown = [size for size in reached if size.isdecimal() and learnt < SMALLEST_BUDGETS[size]]
+    return reached[-1 - len(grown)]
+
+
+def most_passes(training: TrainingConfig, corpus: Corpus) -> float:
+    """How often a text is read at most."""
+    if not training.patience:
+        return math.inf
+    return MOST_PASSES_OF_PAIRS if corpus.config.pairs else MOST_PASSES
+
+
+def _fitting(
+    size: str, why: str, training: TrainingConfig, corpus: Corpus, machine: Machine
+) -> tuple[str, str]:
+    """The size, or the largest smaller one whose training fits into memory, and why it is that one."""
+    wanted, names, window = size, list(SIZES), symbols_a_step(corpus, training) / machine.workers
+    replicas = training.replicas or default_replicas(training, training.batch_size, machine)
+    free = free_memory(machine)
+    while True:
+        needed = training_memory(SIZES[size], corpus.tokenizer.size, round(window), replicas)
+        if needed <= free or size == names[0]:
+            break
+        size = names[names.index(size) - 1]
+    if size != wanted:
+        needed = training_memory(SIZES[wanted], corpus.tokenizer.size, round(window), replicas)
+        why = f"{size} ({wanted} would need {needed / 1e9:.2g} GB of memory, and {free / 1e9:.2g} are free); "
+    return size, why
 
 
 def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
@@ -156,31 +223,70 @@ def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus
     return max(1.0, training.time * measure_speed(model, training, corpus, machine))
 
 
+def fastest_replicas(
+    model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine
+) -> int | None:
+    """The number of replicas with which steps are fastest, from a few steps; None where it is not measured.
+
+    The result of a training does not depend on it. With --steps and --epochs nothing is measured, and neither
+    is it for a training so short that this would take too much of it.
+    """
+    if training.replicas is not None or (training.time or 0.0) < LEAST_MEASURED:
+        return training.replicas
+    training = _part_of(training, machine)
+    most = default_replicas(training, round(symbols_a_step(corpus, training) / training.seq_length), machine)
+    costs: dict[int, list[float]] = {count: [] for count in (most, most // 2, 1) if count}
+    if len(costs) == 1:
+        return None
+    steps = {
+        count: build_step(corpus, model, dataclasses.replace(training, replicas=count), machine)
+        for count in costs
+    }
+    seconds, began = _measured_seconds(training) / 2, time.perf_counter()
+    for number in range(MEASURED_STEPS):
+        for count, step in steps.items():  # in turns: other programs come and go
+            costs[count] += _step_costs(step, 1, math.inf, first=number)
+        if number and time.perf_counter() - began > seconds:
+            break
+    typical = {count: statistics.median_low(found[1:] or found) for count, found in costs.items()}
+    return min(typical, key=lambda count: typical[count] * (NEARLY if count == most else 1.0))
+
+
 def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:
     """Characters a second that a model learns, from a few steps on the text itself.
 
     Batches of lines differ in what they cost a character, so they count together; of equal windows the
     typical one counts.
     """
-    step = build_step(corpus, model, training, machine)
-    assert training.time is not None
-    seconds = min(MEASURED_SECONDS, MEASURED_SHARE * training.time)
+    step = build_step(corpus, model, _part_of(training, machine), machine)
+    seconds = _measured_seconds(training)
     # The first pass pays for torch's set-up, and with lines for that of every new length.
     warmed = len(_step_costs(step, MEASURED_STEPS, seconds))
     costs = _step_costs(step, warmed, seconds)
     read = [step.batches.characters(number) for number in range(len(costs))]
     if len(set(read)) == 1:
-        return read[0] / statistics.median_low(costs)
-    return sum(read) / sum(costs)
+        return machine.workers * read[0] / statistics.median_low(costs)
+    return machine.workers * sum(read) / sum(costs)
 
 
-def _step_costs(step: TrainingStep, most: int, seconds: float) -> list[float]:
-    """The seconds of each of the first steps: ``most`` of them, or as many as can be made in ``seconds``."""
+def _part_of(training: TrainingConfig, machine: Machine) -> TrainingConfig:
+    """The settings with the part of a batch that one of the workers has, which measures for all."""
+    return dataclasses.replace(training, batch_size=max(1, training.batch_size // machine.workers))
+
+
+def _measured_seconds(training: TrainingConfig) -> float:
+    """How long the speed is measured."""
+    assert training.time is not None
+    return min(MEASURED_SECONDS, MEASURED_SHARE * training.time)
+
+
+def _step_costs(step: TrainingStep, most: int, seconds: float, first: int = 0) -> list[float]:
+    """The seconds of each of some steps: ``most`` of them, or as many as can be made in ``seconds``."""
     costs: list[float] = []
     while len(costs) < most and sum(costs) < seconds:
         step.machine.synchronize()
         began = time.perf_counter()
-        step(len(costs), rate=0.0)  # costs what any rate does
+        step(first + len(costs), rate=0.0)  # costs what any rate does
         step.machine.synchronize()
         costs.append(time.perf_counter() - began)
     return costs

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from charrnn.config import TrainingConfig
 from charrnn.model.network import CharRNN, parameters_by_name
+from charrnn.training.group import Group
+from charrnn.training.replicas import Replicas, split
 
 # The quintic whose iteration drives all singular values towards 1 from anywhere in (0, 1]
 # (Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024).
@@ -88,6 +90,8 @@ class Muon(PlainOptimizer):
         momentum: the coefficient of Nesterov momentum.
         weight_decay: decoupled.
         dtype: of the iteration's products.
+        replicas: among which the blocks are shared out.
+        group: of processes, among which they are as well, where these have no accelerator.
     """
 
     def __init__(
@@ -99,8 +103,11 @@ class Muon(PlainOptimizer):
         weight_decay: float,
         momentum: float = 0.95,
         dtype: torch.dtype = torch.float32,
+        replicas: Replicas | None = None,
+        group: Group | None = None,
     ) -> None:
         self._hidden, self._dtype = hidden, dtype
+        self._replicas, self._group = replicas or Replicas(), group or Group()
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "step": 0}
         super().__init__(parameters, defaults)
 
@@ -122,12 +129,36 @@ class Muon(PlainOptimizer):
     def _move(self, parameter: Tensor, direction: Tensor, lr: float, weight_decay: float) -> None:
         width = parameter.shape[1]
         blocks = direction.view(-1, self._hidden, width)  # (blocks, hidden, width)
-        update = orthogonalize(blocks, self._dtype).reshape(-1, width)
+        update = self._orthogonalized(blocks).reshape(-1, width)
         scale = math.sqrt(max(1.0, self._hidden / width))  # activations change alike for any shape
         parameter.mul_(1 - lr * weight_decay).add_(update, alpha=-lr * scale)
 
+    def _orthogonalized(self, blocks: Tensor) -> Tensor:
+        """The blocks (blocks, hidden, width) orthogonalized, some by each replica of each process."""
+        first, last = 0, len(blocks)
+        together = self._group.size > 1 and blocks.device.type == "cpu"
+        if together:
+            first, last = split(0, len(blocks), self._group.size)[self._group.rank]
+        found = torch.zeros_like(blocks) if together else torch.empty_like(blocks)
 
-def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> list[torch.optim.Optimizer]:
+        def work(begin: int, end: int) -> None:
+            if begin < end:
+                found[begin:end] = orthogonalize(blocks[begin:end], self._dtype)
+
+        self._replicas.map(work, *zip(*split(first, last, self._replicas.count), strict=True))
+        if together:
+            self._group.sum(found)
+        return found
+
+
+def build_optimizers(
+    model: CharRNN,
+    config: TrainingConfig,
+    *,
+    bf16: bool,
+    replicas: Replicas | None = None,
+    group: Group | None = None,
+) -> list[torch.optim.Optimizer]:
     """The optimizers of a model; each group's ``peak`` is its peak learning rate.
 
     Muon, or AdamW where the config says so, updates the layers' matrices; AdamW (Loshchilov & Hutter, 2019)
@@ -145,6 +176,8 @@ def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> l
             lr=config.matrix_rate,
             weight_decay=config.weight_decay,
             dtype=torch.bfloat16 if bf16 else torch.float32,
+            replicas=replicas,
+            group=group,
         )
         optimizers.append(muon)
         matrices = []
@@ -156,8 +189,8 @@ def build_optimizers(model: CharRNN, config: TrainingConfig, *, bf16: bool) -> l
     groups = [group for group in groups if group["params"]]
     optimizers.append(AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True))
     for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
+        for settings in optimizer.param_groups:
+            settings["peak"] = settings["lr"]
     return optimizers
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from charrnn.model.device import Machine
-from charrnn.model.network import CharRNN
+from charrnn.model.network import Forward
 from charrnn.text.items import find_items
 from charrnn.text.pairs import target_mask
 from charrnn.text.tokenizer import Ids, Tokenizer
@@ -31,7 +31,7 @@ class HeldOut:
         self._sample = sample_of(ids, newline, tab, device)
         self._banned = [tab] if tokenizer.unknown is None else [tab, tokenizer.unknown]
 
-    def exact(self, model: CharRNN, machine: Machine) -> float:
+    def exact(self, model: Forward, machine: Machine) -> float:
         """The share of a sample of the targets that the model, in evaluation mode, writes exactly."""
         return exact_share(model, self._sample, self._banned, machine)
 
@@ -47,7 +47,7 @@ def sample_of(ids: Ids, newline: int, tab: int, device: torch.device) -> PairBat
 
 
 @torch.inference_mode()
-def exact_share(model: CharRNN, sample: PairBatches, banned: list[int], machine: Machine) -> float:
+def exact_share(model: Forward, sample: PairBatches, banned: list[int], machine: Machine) -> float:
     """The share of the pairs whose target a greedy choice writes exactly, line end included.
 
     A greedy choice writes a target exactly where each of its symbols is the most probable one after those

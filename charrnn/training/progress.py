@@ -27,6 +27,7 @@ class Progress:
         base_step, base_seconds: ``step`` and ``seconds`` when a finished training was last extended.
         kept: copies of the model that were kept.
         kept_at: ``seconds`` when the last one was.
+        session: names the torchrun that last trained it, if one did.
     """
 
     step: int = 0
@@ -48,6 +49,7 @@ class Progress:
     base_seconds: float = 0.0
     kept: int = 0
     kept_at: float = 0.0
+    session: str | None = None
 
     def extend(self) -> None:
         """Begins a new part after the last step: with its own warm-up, decay and patience."""

@@ -27,13 +27,16 @@ from charrnn.runs import (
     refuse_occupied,
 )
 from charrnn.settings import flag_of, from_mapping
-from charrnn.text.corpus import Corpus, corpus_name, read_corpus
+from charrnn.system import available_cores, launched
+from charrnn.text.corpus import Corpus, corpus_name
 from charrnn.text.sources import gone
 from charrnn.text.tokenizer import tokenizer_from
 from charrnn.training.choices import choose_model
+from charrnn.training.group import Group
 from charrnn.training.lock import RunLock
 from charrnn.training.schedule import LEAST_SHARE
 from charrnn.training.state import TrainingState, load_training
+from charrnn.training.stopwatch import Before, Stopwatch
 from charrnn.training.trainer import Trainer
 from charrnn.training.transfer import Transfer, transfer_weights
 
@@ -81,44 +84,6 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class Before:
-    """The seconds that were spent before the first step: loading torch, reading the text, and the rest.
-
-    The rest is measuring the speed, choosing the model and making it.
-    """
-
-    loading: float
-    reading: float
-    rest: float
-
-    @property
-    def total(self) -> float:
-        """Their sum."""
-        return self.loading + self.reading + self.rest
-
-
-class Stopwatch:
-    """Times the preparation of a training from ``began`` on, by the clock of ``time.monotonic``."""
-
-    def __init__(self, began: float) -> None:
-        self._began = began
-        self.loading = time.monotonic() - began
-        self.reading = 0.0
-
-    def read(self, *arguments: Any, **keywords: Any) -> Corpus:
-        """Reads a corpus with these arguments of ``read_corpus``, timed."""
-        began = time.monotonic()
-        corpus = read_corpus(*arguments, **keywords)
-        self.reading += time.monotonic() - began
-        return corpus
-
-    def before(self) -> Before:
-        """What was spent until now."""
-        total = time.monotonic() - self._began
-        return Before(self.loading, self.reading, total - self.loading - self.reading)
-
-
-@dataclasses.dataclass(frozen=True)
 class Prepared:
     """A trainer, and what there is to say of how it came to be.
 
@@ -161,6 +126,7 @@ def open_training(request: Request) -> Prepared:
             process trains in the directory.
     """
     directory = run_directory(request)
+    request = _after_restart(request, directory)
     assert request.began is not None
     watch = Stopwatch(request.began)
     lock = RunLock(directory)
@@ -171,19 +137,35 @@ def open_training(request: Request) -> Prepared:
     elif not request.force and not is_running(directory):
         refuse_occupied(directory)
     lock.acquire()
+    group: Group | None = None
     try:
+        group = Group(launched())  # the others wait in it from now on
         if request.resume:
-            trainer = _resume(request, directory, lock, watch)
+            trainer = _resume(request, directory, lock, watch, group)
             if trainer.finished:
+                trainer.end()
                 lock.release()
             return Prepared(trainer, watch.before(), resumed_at=trainer.progress.step)
-        return _begin(request, directory, lock, watch)
+        return _begin(request, directory, lock, watch, group)
     except BaseException:
+        if group is not None:
+            group.abandon()
         lock.release()
         raise
 
 
-def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) -> Prepared:
+def _after_restart(request: Request, directory: Path) -> Request:
+    """The request as torchrun repeats it, when a worker has died: to go on from what this torchrun began."""
+    launch = launched()
+    if launch is None or launch.restarts == 0 or not (directory / STATE_FILE).exists():
+        return request
+    if load_training(directory).progress.session != launch.session:
+        return request
+    own = {name: value for name, value in request.settings.items() if name in CADENCE}
+    return dataclasses.replace(request, settings=own, resume=True, force=False, init_from=None)
+
+
+def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, group: Group) -> Prepared:
     """A new training, in a directory whose lock is held."""
     if not request.force:
         refuse_occupied(directory)
@@ -191,6 +173,7 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) -
     training: TrainingConfig = from_mapping(TrainingConfig, asked).with_length()
     prepare_torch(training.threads)
     machine = choose_machine(training.device, training.precision)
+    machine = dataclasses.replace(machine, workers=group.size)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
     if "val" in asked and "val_fraction" in asked:
@@ -202,8 +185,9 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) -
         asked |= _shape_of(source, asked)
     chosen = choose_model(asked, _with_time_left(training, watch), corpus, machine)
     training = dataclasses.replace(chosen.training, time=training.time)
-    trainer = Trainer(corpus, chosen.model, training, machine, directory, lock)
+    trainer = Trainer(corpus, chosen.model, training, machine, directory, lock, group)
     transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
+    trainer.share()
     inputs = [*corpus.inputs, *([] if request.init_from is None else [request.init_from])]
     prepare_run(directory, force=request.force, cache=corpus.cache, inputs=inputs)
     before = watch.before()
@@ -261,7 +245,7 @@ def _require_state(request: Request, directory: Path) -> None:
         raise RunError(f"{directory}: no {STATE_FILE} to resume from; {remedy}")
 
 
-def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) -> Trainer:
+def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, group: Group) -> Trainer:
     """A training that goes on, in a directory whose lock is held."""
     clear_parts(directory)
     saved = load_training(directory)
@@ -279,15 +263,23 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch) 
     config = CorpusConfig.recorded(saved.corpus, **moved)
     corpus = watch.read(paths, config, tokenizer_from(saved.tokenizer), directory)
     refuse_inputs([directory / name for name in OURS], corpus.inputs)
-    # The arithmetic is part of the result; the number of threads and the time between saves are not.
+    # The arithmetic is part of the result; threads, replicas and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
     prepare_torch(session.threads)
     machine = choose_machine(saved.training.device, saved.precision)
     keep_every = session.keep_every or saved.training.keep_every
+    replicas = session.replicas
+    if replicas is None and saved.training.replicas is not None:
+        replicas = min(saved.training.replicas, session.threads or available_cores())
     training = dataclasses.replace(
-        saved.training, save_every=session.save_every, keep_every=keep_every, **longer
+        saved.training,
+        threads=session.threads,
+        replicas=replicas,
+        save_every=session.save_every,
+        keep_every=keep_every,
+        **longer,
     )
-    trainer = Trainer(corpus, saved.architecture, training, machine, directory, lock)
+    trainer = Trainer(corpus, saved.architecture, training, machine, directory, lock, group)
     trainer.restore(saved)
     if longer:
         trainer.progress.extend()

@@ -19,8 +19,7 @@ class TrainingState:
     """Everything that a training's outcome depends on; ``Trainer.capture`` makes one.
 
     Attributes:
-        tensors: weights, optimizer state, hidden state and random generators, named as
-            ``TrainingStep.capture`` describes.
+        tensors: weights, optimizer state and hidden state, named as ``TrainingStep.capture`` describes.
         architecture, training: the settings; they cannot be changed on resuming.
         precision: the arithmetic it is trained in.
         tokenizer: its description, with the vocabulary.
@@ -70,7 +69,7 @@ def load_training(directory: Path) -> TrainingState:
         return TrainingState(
             tensors=tensors,
             architecture=from_mapping(ModelConfig, metadata["architecture"]),
-            training=from_mapping(TrainingConfig, metadata["training"]),
+            training=from_mapping(TrainingConfig, metadata["training"]).with_length(),
             precision=metadata["precision"],
             tokenizer=metadata["tokenizer"],
             corpus=metadata["corpus"],

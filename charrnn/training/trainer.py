@@ -1,7 +1,7 @@
 """The training loop: does what the schedule decides, keeps the best model, the state and the log.
 
-All that decides a training's outcome is in its state: weights, optimizers, hidden state, the dropout
-generator, the step and what was seen. Restored from any step, a training goes on exactly, to the last bit.
+All that decides a training's outcome is in its state: weights, optimizers, hidden state, the step and what
+was seen. Restored from any step, a training goes on exactly, to the last bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from charrnn.files import KEPT_MODEL, MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
 from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import export_weights
+from charrnn.system import launched
 from charrnn.text.corpus import Corpus
+from charrnn.training.follower import lead, share_state
+from charrnn.training.group import RETURN, STOP, Group
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.lock import RunLock
 from charrnn.training.log import Log
@@ -54,6 +57,7 @@ class Trainer:
         validation: what is scored to choose the best model.
         schedule: decides what comes next; has the progress.
         recent_loss: the training loss averaged over about fifty steps, for showing.
+        group: the processes that train together, of which this is the first.
         stopping: to be set from outside (a signal handler) to save and stop after the current step.
     """
 
@@ -65,15 +69,20 @@ class Trainer:
         machine: Machine,
         directory: Path,
         lock: RunLock | None = None,
+        group: Group | None = None,
     ) -> None:
-        self.corpus, self.config = corpus, config.with_length()
+        self.corpus = corpus
         self.directory = directory
         self._lock = lock or RunLock(directory)
         self._log = Log(directory)
         self._listener: Listener = Listener()
-        self.step = build_step(corpus, model_config, config, machine)
+        self.group = group or Group()
+        lead(self.group, corpus, model_config, config, machine)
+        self.step = build_step(corpus, model_config, config, machine, self.group)
+        # A resumed training goes on with as many replicas, unless told otherwise.
+        self.config = dataclasses.replace(config.with_length(), replicas=self.step.replicas.count)
         self.model, self.machine = self.step.model, machine
-        self.validation = Validation(corpus, self.config.validate, machine)
+        self.validation = Validation(corpus, self.config.validate, machine, self.step.replicas)
         self.schedule = Schedule(
             self.config,
             self.step.window,
@@ -109,12 +118,31 @@ class Trainer:
         self._lock.acquire()
         try:
             self._run()
+        except Interrupted:
+            self.end()
+            raise
+        except BaseException:
+            self.group.abandon()
+            raise
+        else:
+            self.end()
         finally:
             self._lock.release()
+
+    def share(self) -> None:
+        """Gives the processes that follow the weights of a new training."""
+        share_state(self.group, 0, self.step.capture())
+
+    def end(self) -> None:
+        """Tells the processes that follow that the training has ended."""
+        self.step.announce(STOP)
+        self.group.leave()
 
     def _run(self) -> None:
         self._log.cut(self.progress.evaluated)  # what a killed session logged and did not save
         self.model.train()
+        launch = launched()
+        self.progress.session = launch.session if launch else None
         while True:
             began, counted = time.perf_counter(), self.progress.seconds + self.schedule.stalled
             action = self.schedule.next(time.monotonic(), stopping=self.stopping)
@@ -187,6 +215,7 @@ class Trainer:
                 f"the loss is not finite at step {now.step}, even at {now.rate_scale:.3g} of the rate; "
                 "train anew with a lower --lr and --matrix-lr, or with --precision fp32"
             )
+        self.step.announce(RETURN)
         self.restore(load_training(self.directory))
         self._log.cut(self.progress.evaluated)
         again = self.progress
@@ -238,7 +267,7 @@ class Trainer:
         settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in CADENCE}
         return ModelFile(
             weights=export_weights(self.model),
-            config=self.model.config,
+            architecture=self.model.config,
             tokenizer=self.corpus.tokenizer,
             corpus=self.corpus.describe(),
             training=settings
@@ -316,3 +345,4 @@ class Trainer:
             path = self.directory / STATE_FILE
             raise ModelFileError(f"{path}: a tensor is missing or misshapen: {error}") from None
         self.schedule.progress = dataclasses.replace(state.progress)
+        share_state(self.group, state.progress.step, state.tensors)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.evaluation.torch_scorer import line_pieces, score_pieces
 from charrnn.model.device import Machine
-from charrnn.model.network import CharRNN
+from charrnn.model.network import CharRNN, Forward
 from charrnn.text.corpus import Corpus
 from charrnn.text.items import find_items, some_items
 from charrnn.text.scored import unknown_nats
 from charrnn.training.pairs import HeldOut
+from charrnn.training.replicas import Replicas, SharedForward
 
 
 class Validation:
@@ -24,7 +26,8 @@ class Validation:
         count: how many symbols the loss is the mean of: for pairs those of the targets.
     """
 
-    def __init__(self, corpus: Corpus, most: int, machine: Machine) -> None:
+    def __init__(self, corpus: Corpus, most: int, machine: Machine, replicas: Replicas | None = None) -> None:
+        self._replicas = replicas or Replicas()  # which share the work
         self._machine = Machine(machine.device, bf16=False)
         self._start, self._lines = corpus.tokenizer.start, corpus.config.lines
         self._text = None if corpus.val is None else corpus.val.beginning(most)
@@ -55,7 +58,7 @@ class Validation:
             nats = float(unknown_nats(self._text.unknown, self._text.tokenizer).sum())
         model.eval()
         try:
-            for place, scores in self._pieces(model):
+            for place, scores in self._pieces(SharedForward(model, self._replicas)):
                 learnt = slice(None) if self._pairs is None else self._pairs.predicted[place:][: len(scores)]
                 nats -= float(scores[learnt].sum(dtype=np.float64))
                 done += len(scores)
@@ -65,7 +68,7 @@ class Validation:
             model.train()
         return nats / self.count
 
-    def _pieces(self, model: CharRNN) -> Iterator[tuple[int, np.ndarray[tuple[int], np.dtype[np.float32]]]]:
+    def _pieces(self, model: Forward) -> Iterator[tuple[int, NDArray[np.float32]]]:
         if self._lines or self._pairs is not None:
             ends = find_items(self.ids, self._start).ends
             if self._text is not None:
@@ -79,6 +82,6 @@ class Validation:
             return None
         model.eval()
         try:
-            return self._pairs.exact(model, self._machine)
+            return self._pairs.exact(SharedForward(model, self._replicas), self._machine)
         finally:
             model.train()

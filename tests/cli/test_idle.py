@@ -33,6 +33,7 @@ IDLE = [
     (("--eval-every", "4"), "no effect: --eval-every 4, since there are 4 steps"),
     (("--patience", "2", "--eval-every", "2"), "no effect: --patience 2, since there are 2 evaluations"),
     (("--patience", "1", "--eval-every", "4"), "no effect: --patience 1, since there is 1 evaluation"),
+    (("--replicas", "40"), "no effect of more than --replicas"),
     (("--warmup", "0.2"), "no effect: --warmup 0.2, which is less than one of 4 steps"),
 ]
 ACTING = [
@@ -43,6 +44,7 @@ ACTING = [
     ("--eval-every", "3"),
     ("--patience", "2", "--eval-every", "1"),
     ("--patience", "0"),
+    ("--replicas", "1"),
     ("--warmup", "0.25"),
     ("--warmup", "0"),
     ("--save-every", "10s", "--keep-every", "10s", "--sample-every", "10s"),

@@ -50,6 +50,8 @@ def test_evaluate_compares_answers_with_targets(charrnn: Charrnn, learnt: Path) 
     assert (found["pairs"], found["exact"], found["errors"], found["characters"]) == (3, 2, 2, 6)
     assert found["character_error_rate"] == pytest.approx(2 / 6)
     assert found["nats_per_character"] == pytest.approx(found["nats"] / 9)
+    assert found["character_accuracy"] == found["hits"] / 9
+    assert 6 <= found["hits"] < 9  # two whole targets with their line ends, and not all of the third
     rows = charrnn("evaluate", "-m", "run", "--per-line", "-q", test, cwd=learnt).out.splitlines()
     assert rows[0].split("\t") == ["line", "exact", "errors", "nats", "source", "answer", "truth"]
     assert [row.split("\t")[4:] for row in rows[1:]] == [

@@ -252,9 +252,9 @@ def test_a_size_is_chosen_and_explained(train: Callable[..., Result], text: Path
     """Without a shape the line that says what was chosen says of what it was chosen, too."""
     result = train(text, "--steps", 2, "--seed", 1, "--threads", 1)
     assert re.search(
-        r"^plan: small \(auto: a medium one would read [\d.]+ thousand characters\);", result.err, re.M
+        r"^plan: tiny \(auto: a medium one would read [\d.]+ thousand characters\);", result.err, re.M
     )
-    assert load_model(Path("runs/mow/model.safetensors")).training["size"] == "small"
+    assert load_model(Path("runs/mow/model.safetensors")).training["size"] == "tiny"
 
 
 def test_a_model_to_start_from_has_its_size(train: Callable[..., Result], text: Path) -> None:
@@ -469,10 +469,10 @@ def test_model_files_record_the_settings_that_were_used(train: Callable[..., Res
     }  # fmt: skip
     assert (model.training["batch_size"], model.training["size"], model.training["time"]) == (
         32,
-        "small",
+        "tiny",
         None,
     )
-    assert (model.config.hidden_size, model.config.embedding_size) == (SIZES["small"].hidden_size, 8)
+    assert (model.config.hidden_size, model.config.embedding_size) == (SIZES["tiny"].hidden_size, 8)
 
 
 def test_a_full_disk_is_one_line(

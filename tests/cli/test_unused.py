@@ -18,7 +18,7 @@ ALONE = {
         corpus output_dir resume force init_from time epochs steps size cell num_layers hidden_size
         embedding_size output dropout lr matrix_lr optimizer batch_size seq_length clip weight_decay warmup
         patience seed val_fraction val tokenizer encoding min_count lines pairs column newlines device
-        precision threads eval_every save_every keep_every sample_every tensorboard quiet""",
+        precision threads replicas eval_every save_every keep_every sample_every tensorboard quiet""",
     "sample": """
         model prompt prompt_file each escape length temperature top_k top_p min_p repetition_penalty
         repetition_window no_repeat ban bias best_of beam seed stop until num_samples separator lines distinct

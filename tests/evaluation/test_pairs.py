@@ -6,13 +6,15 @@ import dataclasses
 import doctest
 import functools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn.evaluation.pairs
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.pairs import Answered, edit_distance, target_nats, total
+from charrnn.evaluation.pairs import TOGETHER, Answered, edit_distance, forced_hits, target_nats, total
+from charrnn.model.engine import Engine
 from charrnn.text.scored import text_of
 from tests.conftest import random_model
 
@@ -38,10 +40,11 @@ def test_edit_distance_is_that_of_the_recursion(first: str, second: str) -> None
 
 def test_sums_over_pairs() -> None:
     """Exact matches, error rate and nats are sums over pairs, divided at the end."""
-    score = total([Answered("a", "abcd", "abcd", 1.0), Answered("b", "xy", "xz1", 2.5)], unknown=1)
+    score = total([Answered("a", "abcd", "abcd", 1.0, 5), Answered("b", "xy", "xz1", 2.5, 1)], unknown=1)
     assert (score.pairs, score.exact, score.errors, score.characters) == (2, 1, 2, 6)
     assert (score.exact_share, score.error_rate) == (0.5, 2 / 6)
     assert score.nats_per_character == pytest.approx(3.5 / 8)
+    assert score.accuracy == 6 / 8
     assert score.unknown == 1
 
 
@@ -56,3 +59,26 @@ def test_target_nats_are_those_of_the_targets_alone(vocabulary: str | None) -> N
     for line, nats in zip(lines, found, strict=True):
         alone = Evaluator(model).log_probabilities(text_of(line + "\n", model.tokenizer))
         assert nats == pytest.approx(-float(alone[line.index("\t") + 1 :].sum()), abs=1e-4)
+
+
+@pytest.mark.parametrize("vocabulary", ["\t\nabc", None])
+def test_teacher_forcing_counts_what_is_most_probable_after_the_truth(vocabulary: str | None) -> None:
+    """Hits are the target symbols, line end included, that one stream finds most probable at their place."""
+    model = random_model(vocabulary=vocabulary, scale=1.0)
+    tokenizer, engine = model.tokenizer, Engine(model)
+    generator = np.random.default_rng(0)
+    letters = np.array(list("abc"))
+    lines = [
+        "".join(generator.choice(letters, 3)) + "\t" + "".join(generator.choice(letters, size)) + "\n"
+        for size in generator.integers(1, 9, 2 * TOGETHER + 5)
+    ]
+    tab = int(tokenizer.encode("\t")[0])
+    banned = [tab, *range(65, 70)] if vocabulary is None else [tab]
+    found = forced_hits(engine, [tokenizer.encode(line) for line in lines], tokenizer.start, tab, banned)
+    for line, hits in zip(lines, found, strict=True):
+        ids = tokenizer.encode(line).astype(np.int64)
+        logits = engine.stream().read(np.concatenate([[tokenizer.start], ids[:-1]]))
+        logits[:, banned] = -np.inf
+        assert hits == (logits.argmax(1) == ids)[line.index("\t") + 1 :].sum()
+    if vocabulary is not None:  # of 256 bytes, random weights find none
+        assert 0 < sum(found) < sum(len(line) - line.index("\t") - 1 for line in lines)

@@ -110,6 +110,7 @@ STRANGE = (
 )  # fmt: skip
 ODD = "\udcff\udcfe.txt"  # a text whose name is no UTF-8
 SIZES = ("--hidden-size", "--num-layers", "--embedding-size")
+NETWORK = (*SIZES, "--steps", "--threads", "--batch-size", "--seq-length", "--seed")
 
 TRAIN: dict[str, Values | Flag] = {
     "corpus": Values(
@@ -153,8 +154,9 @@ TRAIN: dict[str, Values | Flag] = {
         drop=("--steps",),
     ),
     "--steps": whole(1, huge=False),
-    "--size": choice("auto", some=("small", "medium", "large"), drop=SIZES),
-    "--cell": choice("lstm", "gru", "rnn", "relu"),
+    "--size": choice("auto", some=("tiny", "small", "medium", "large", "512"), drop=SIZES),
+    "--cell": choice("lstm", "gru", "rnn", "relu", some=("ngram",)),
+    "--order": whole(1, 8, huge=False, beside=("--cell", "ngram"), drop=NETWORK),
     "--num-layers": whole(1, 64),
     "--hidden-size": whole(1, 65536),
     "--embedding-size": whole(1, 65536),
@@ -179,6 +181,7 @@ TRAIN: dict[str, Values | Flag] = {
     "--val": Values(
         ok=("t.txt", ODD, "folder"), wrong=(*STRANGE, "-", "m.safetensors", "zeros"), drop=("--val-fraction",)
     ),
+    "--with-ngram": Flag(),
     "--keep-every": Values(
         ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)
     ),
@@ -200,6 +203,7 @@ TRAIN: dict[str, Values | Flag] = {
     "--device": choice("auto", "cpu", some=("cuda", "mps")),
     "--precision": choice("auto", "fp32", some=("bf16",)),
     "--threads": Values(ok=("1", "2"), refused=("0", "-1", *NO_INTEGER), any=("16", *HUGE)),
+    "--replicas": whole(1, 4096, ok=("2", "3")),
     "--eval-every": whole(1),
     "--save-every": Values(
         ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)
@@ -216,6 +220,12 @@ SAMPLE: dict[str, Values | Flag] = {
         ok=("m.safetensors", "./m.safetensors", "old", "old\udcff"),
         wrong=(*(name for name in STRANGE if name), "t.txt", "folder", "zeros", "cut.gz", "/dev/zero", "-"),
         any=("",),
+    ),
+    "--mix": Values(
+        ok=("1,1", "0.7,0.3", "1e308,1e-308", " 1 , 2 "),
+        refused=("", "1", "1,2,3", "0,1", "-1,1", "nan,1", "inf,1", "x", ",", "1;1"),
+        any=("1e-320,1", "9" * 400 + ",1"),
+        beside=("-m", "m.safetensors"),
     ),
     "--prompt": Values(
         ok=("", "the", "-", "x" * 2000), any=("\N{SNOWMAN}", "\x1b[31m", "\udcff", "--", "-x")
@@ -289,6 +299,7 @@ EVALUATE: dict[str, Values | Flag] = {
         wrong=(*STRANGE, "m.safetensors", "zeros", "cut.gz", "/dev/zero"),
     ),
     "--model": SAMPLE["--model"],
+    "--mix": SAMPLE["--mix"],
     "--json": Flag(),
     "--per-line": Flag(),
     "--heatmap": Flag(),

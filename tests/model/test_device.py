@@ -15,11 +15,17 @@ from charrnn.system import available_cores
 # Ninety-six megabytes allocated and freed ten times, in a process of its own, since the allocator's setting
 # lasts as long as the process.
 STEPS = """
-import resource, torch
+import resource, sys, threading, torch
+from concurrent.futures import ThreadPoolExecutor
 from charrnn.model.device import prepare_torch
 prepare_torch()
+threads = int(sys.argv[1])
+pool, meeting = ThreadPoolExecutor(threads), threading.Barrier(threads)
+def work(_):
+    kept = [torch.ones(6_000_000) for _ in range(4)]
+    meeting.wait()
 def step():
-    return len([torch.ones(6_000_000) for _ in range(4)])
+    return list(pool.map(work, range(threads)) if threads > 1 else map(work, range(1)))
 for _ in range(5):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -30,9 +36,10 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
-def test_a_step_uses_the_memory_of_the_last() -> None:
-    """After ``prepare_torch`` a process gets next to no new pages from the system for another step."""
-    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, check=True)
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_step_uses_the_memory_of_the_last(threads: str) -> None:
+    """After ``prepare_torch`` a process, or its threads, get next to no new pages for another step."""
+    done = subprocess.run([sys.executable, "-c", STEPS, threads], capture_output=True, check=True)
     assert int(done.stdout) < 200  # of 23,000
 
 

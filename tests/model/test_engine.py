@@ -174,10 +174,27 @@ def test_a_restored_state_goes_on_as_it_did(cell: Cell) -> None:
     stream.restore(saved)
     np.testing.assert_array_equal(stream.step(3), first)
     many.step(np.array([1, 2, 3]))
-    many.restore_one(1, saved)
+    many.restore(saved, [1])
     np.testing.assert_allclose(many.step(np.array([3, 3, 3]))[:, 1], first, atol=1e-5)
     many.restore(saved)
     np.testing.assert_allclose(many.step(np.array([3, 3, 3])), first[:, None].repeat(3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_states_of_some_columns_move_to_others(cell: Cell, kind: str) -> None:
+    """Saves of some columns, gathered and restored at some places, move whole states."""
+    from charrnn.model.torch_engine import TorchEngine
+
+    model = random_model(cell)
+    engine: Any = Engine(model) if kind == "numpy" else TorchEngine(model, "cpu")
+    many, few = engine.stream(5), engine.stream(3)
+    many.step(np.array([1, 2, 3, 4, 5]))
+    saved = many.gather([many.save([4, 1]), many.save(), many.save([2])])  # of the streams 4 1 0 1 2 3 4 2
+    few.restore(saved, places=[6, 0, 2])
+    few.restore(many.gather([saved], [7]), [1])
+    found = few.step(np.array([6, 6, 6])).copy()
+    np.testing.assert_allclose(found, many.step(np.full(5, 6))[:, [4, 2, 0]], atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -224,7 +241,7 @@ def test_the_bound_is_reached() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_streams_can_be_exchanged(cell: Cell) -> None:
-    """``select`` gives a stream the whole state of another one, ``restore_one`` that of a single one."""
+    """``select`` gives a stream the whole state of another one, ``restore`` that of a single one."""
     engine = Engine(random_model(cell))
     texts = np.array([[1, 2, 3, 4], [9, 8, 7, 6], [5, 5, 0, 5]])
     batch, singles = engine.stream(3), [engine.stream() for _ in texts]
@@ -234,7 +251,7 @@ def test_streams_can_be_exchanged(cell: Cell) -> None:
         single.read(ids)
     saved = [single.save() for single in singles]
     batch.select(np.array([2, 0, 0]))
-    batch.restore_one(1, saved[1])
+    batch.restore(saved[1], [1])
     for single, state in zip(singles, (saved[2], saved[1], saved[0]), strict=True):
         single.restore(state)
     for id in (3, 1, 2):
@@ -272,7 +289,7 @@ def test_the_torch_engine_agrees(cell: Cell, output: Output) -> None:
     many, expected = theirs.stream(2), ours.stream(2)
     for pair in ids.reshape(-1, 2):
         np.testing.assert_allclose(many.step(pair), expected.step(pair), atol=1e-4)
-    many.restore_one(0, saved)
+    many.restore(saved, [0])
     np.testing.assert_allclose(many.step(np.array([3, 5]))[:, 0], after, atol=1e-4)
     many.restore(saved)
     np.testing.assert_allclose(many.step(np.array([3, 3])), after[:, None].repeat(2, 1), atol=1e-4)

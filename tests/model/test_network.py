@@ -269,25 +269,31 @@ def test_detached_states_stop_the_gradient() -> None:
             assert torch.equal(old, new)
 
 
-def test_dropout_is_for_training_only() -> None:
-    """Two passes differ while training and agree while scoring; the mean over masks is near the whole."""
+def test_masks_multiply_each_layer() -> None:
+    """A unit that a mask silences counts as if nothing read it, in its stream alone."""
     torch.manual_seed(3)
-    module = CharRNN(ModelConfig("rnn", 1, 40, 8, dropout=0.3), 7)
-    ids = torch.randint(7, (3, 2))
+    module = CharRNN(ModelConfig("rnn", 2, 6, 8, dropout=0.3), 7)
+    ids = torch.randint(7, (5, 3))  # (time, batch)
+    masks = torch.ones(2, 1, 3, 6)
     with torch.no_grad():
-        assert not torch.equal(module(ids)[0], module(ids)[0])
-        mean = torch.stack([module(ids)[0] for _ in range(3000)]).mean(0)
-        module.eval()
         whole = module(ids)[0]
-    assert torch.equal(whole, module(ids)[0].detach())
-    torch.testing.assert_close(mean, whole, rtol=0, atol=0.06)
+        assert torch.equal(module(ids, None, masks)[0], whole)
+        masks[0, :, 1, 2] = masks[1, :, 1, 4] = 0.0  # of the second stream only
+        masked = module(ids, None, masks)[0]
+        assert torch.equal(masked[:, [0, 2]], whole[:, [0, 2]])
+        assert not torch.equal(masked[:, 1], whole[:, 1])
+        named = parameters_by_name(module)
+        named["layers.1.input.weight"][:, 2] = 0.0
+        named["output.weight"][:, 4] = 0.0
+        torch.testing.assert_close(module(ids)[0][:, 1], masked[:, 1])
 
 
-def test_dropout_silences_its_share() -> None:
-    """About the configured share of the activations that reach the output are zero."""
-    torch.manual_seed(3)
-    module = CharRNN(ModelConfig("rnn", 1, 500, 8, dropout=0.3), 7)
-    seen = []
-    module.output.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    module(torch.randint(7, (3, 20)))
-    assert float((seen[0] == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+def test_a_share_of_the_loss_has_the_count_of_the_whole() -> None:
+    """The losses of a batch's parts, divided by all targets, sum up to that of the whole batch."""
+    torch.manual_seed(4)
+    module = CharRNN(ModelConfig("gru", 1, 6, 8), 7)
+    ids, targets = torch.randint(7, (2, 5, 4))  # (time, batch) each
+    targets[3:, 0] = -100  # padding
+    whole, _ = module.loss(ids, targets, None)
+    parts = [module.loss(ids[:, part], targets[:, part], None, count=18)[0] for part in ([0], [1, 2, 3])]
+    torch.testing.assert_close(sum(parts), whole)

@@ -265,7 +265,6 @@ STATE_CHANGES: list[tuple[Change, str]] = [
     (says("corpus", sha256=ABSENT), "corpus.sha256: expected it, found none"),
     (says("corpus", paths=None), "corpus.paths: expected a list of paths, found None"),
     (holds(BIAS, ABSENT), f"{BIAS}: expected it, found none"),
-    (holds("random.cpu", ABSENT), "random.cpu: expected it, found none"),
     (holds("gradient_norm", ABSENT), "gradient_norm: expected it, found none"),
     (holds("optimizer.step.output.bias", ABSENT), "optimizer.step.output.bias: expected it, found none"),
     (holds("hidden.1.0", ABSENT), "hidden.1.0: expected it, found none"),

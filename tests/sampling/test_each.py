@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from charrnn.errors import CorpusError
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
+from charrnn.model.mixture import mix_models
 from charrnn.sampling.continuation import Continuation
-from charrnn.sampling.each import COLUMNS, EachLine, LineText, fits_lockstep
+from charrnn.sampling.each import EachLine, LineText, fits_lockstep
+from charrnn.sampling.lockstep import MOST_COLUMNS as COLUMNS
 from charrnn.sampling.sampler import log_probabilities
 from charrnn.sampling.session import SamplingSession
 from charrnn.use_config import SamplingConfig
@@ -51,6 +53,16 @@ def test_each_text_is_the_one_written_alone(lines: list[str], block: int) -> Non
     """Line i's text is that of the seed i greater, whatever is written beside it and however lines come."""
     assert [found.text for found in texts(lines, block=block)] == [
         alone(line, index) for index, line in enumerate(lines)
+    ]
+
+
+def test_a_mixture_writes_in_lockstep_what_it_writes_alone() -> None:
+    """Two networks mixed, one of which cannot read all symbols, share beginnings and columns as one does."""
+    parts = [random_model(vocabulary=SMALL), random_model(vocabulary="\n ab", hidden=4, seed=1)]
+    model = mix_models(parts, [0.7, 0.3])
+    lines = ["abc"[index % 3] * (index % 5) + " ca"[index % 3] for index in range(COLUMNS + 9)]
+    assert [one.text for one in texts(lines, model)] == [
+        alone(line, index, model) for index, line in enumerate(lines)
     ]
 
 
@@ -156,6 +168,24 @@ def test_a_source_is_read_with_its_tab() -> None:
     ]
     with pytest.raises(CorpusError, match="line 2: a tab"):
         texts(["ab", "a\tb"], PAIRS)
+
+
+@given(st.lists(st.text("abé\t", max_size=4), max_size=5), st.booleans(), st.booleans())
+def test_a_block_is_read_as_its_lines_are(lines: list[str], pairs: bool, unknown: bool) -> None:
+    """Lines that come together have the texts, unknown characters and errors of lines that come alone."""
+    model = random_model(vocabulary="\t\nab", unknown=unknown)
+    model = dataclasses.replace(model, corpus={"pairs": pairs})
+    session = SamplingSession(model, SamplingConfig(seed=1, temperature=1.0, length=5))
+    outcomes = []
+    for blocks in ([lines], [[line] for line in lines]):
+        writer = EachLine(session)
+        found: list[LineText | str] = []
+        try:
+            found += writer.texts(blocks)
+        except CorpusError as error:
+            found.append(str(error))
+        outcomes.append((found, writer.unknown if len(found) == len(lines) else None))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_a_tab_is_never_part_of_an_answer() -> None:

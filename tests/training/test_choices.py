@@ -32,6 +32,8 @@ from charrnn.training.choices import (
     batch_for,
     choose_model,
     dropout_for,
+    fastest_replicas,
+    learnt_share,
     measure_speed,
     size_for,
 )
@@ -50,7 +52,7 @@ def corpus(tmp_path: Path) -> Corpus:
 @pytest.fixture
 def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
     """What measuring finds, by hidden size, instead of a clock."""
-    found = {128: 40_000.0, 256: 10_000.0, 384: 5_000.0}
+    found = {64: 60_000.0, 128: 40_000.0, 256: 10_000.0, 384: 5_000.0}
     monkeypatch.setattr("charrnn.training.choices.measure_speed", lambda model, *_: found[model.hidden_size])
     return found
 
@@ -63,12 +65,31 @@ def choose(corpus: Corpus, **asked: object) -> Chosen:
 
 def test_more_time_makes_larger_models() -> None:
     """The table's budgets grow with the sizes, and each size is chosen from its budget on."""
-    assert list(SMALLEST_BUDGETS) == ["small", "medium", "large"] == list(SIZES)
+    assert list(SMALLEST_BUDGETS) == list(SIZES)
+    assert [round(SMALLEST_BUDGETS[size] / 1e5) for size in ("small", "512", "2048")] == [1, 199, 34878]
     for (_, least), (size, budget) in itertools.pairwise(SMALLEST_BUDGETS.items()):
         assert least < budget
         assert size_for(budget) == size != size_for(0.999 * budget)
     hidden = [SIZES[size].hidden_size for size in SMALLEST_BUDGETS]
     assert hidden == sorted(hidden)
+
+
+def test_large_models_need_large_texts() -> None:
+    """Sizes whose budgets are extrapolated are chosen only for texts that are long enough for them."""
+    for text, largest in ((1e5, "large"), (1e6, "large"), (1e7, "768"), (1e8, "1536"), (1e9, "2048")):
+        assert size_for(1e12, MOST_PASSES * text) == largest
+        assert size_for(5e6, MOST_PASSES * text) == "medium"
+
+
+@pytest.mark.usefixtures("speeds")
+def test_a_model_that_does_not_fit_is_not_chosen(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory is short, the largest size that fits is chosen, and the reason names the other one."""
+    monkeypatch.setattr("charrnn.training.memory.available_memory", lambda: 3.9e8)
+    chosen = choose(corpus, time=3600.0)
+    assert chosen.training.size == "small"
+    assert chosen.reason.startswith("small (large would need 0.")
+    assert "GB of memory, and 0.39 are free" in chosen.reason
+    assert choose(corpus, time=3600.0, size="large").training.size == "large"
 
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
@@ -85,10 +106,23 @@ def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.Monk
     large = SMALLEST_BUDGETS["large"]
     window = math.prod(dataclasses.astuple(fit_shape(corpus.train_size, 32, 64)))
     assert choose(corpus, steps=int(large / window) + 1).training.size == "large"
-    assert choose(corpus, steps=3).training.size == "small"
+    assert choose(corpus, steps=3).training.size == "tiny"
     epochs = 1.01 * SMALLEST_BUDGETS["medium"] / corpus.train_size
     assert choose(corpus, epochs=epochs).training.size == "medium"
     assert choose(corpus, epochs=7).model.dropout == dropout_for(7, corpus.train_size)
+
+
+def test_of_pairs_the_targets_count(tmp_path: Path, speeds: dict[int, float]) -> None:
+    """The size of a model of pairs follows from how much of their targets and line ends is read."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{number:07}\t{number % 7}\n" for number in range(1000)))  # 2 symbols of 10
+    pairs = read_corpus([str(path)], CorpusConfig(pairs=True))
+    assert learnt_share(pairs) == pytest.approx(0.2)
+    seconds = SMALLEST_BUDGETS["medium"] / 0.2 / speeds[256]
+    assert choose(pairs, time=0.99 * seconds).training.size == "small"
+    chosen = choose(pairs, time=1.01 * seconds)
+    assert chosen.training.size == "medium"
+    assert "7.58 million characters, 20% of them in targets" in chosen.reason
 
 
 @pytest.mark.usefixtures("speeds")
@@ -99,8 +133,8 @@ def test_what_was_given_stays(corpus: Corpus) -> None:
     assert chosen.training.size == "medium"
     same = choose(corpus, steps=100, hidden_size=256, dropout=0.1)  # of the defaults' values, but asked for
     assert (same.model.hidden_size, same.model.dropout) == (256, 0.1)
-    assert choose(corpus, steps=100).model.hidden_size == 128
-    for size, model in SIZES.items():
+    assert choose(corpus, steps=100).model.hidden_size == 64
+    for size, model in list(SIZES.items())[:4]:
         shape = choose(corpus, time=1.0, size=size).model
         assert dataclasses.replace(shape, dropout=model.dropout) == model
 
@@ -182,6 +216,35 @@ def test_uneven_lines_are_measured_as_they_are_read(tmp_path: Path, monkeypatch:
     settings = TrainingConfig(seed=1, time=1e4)
     speed = measure_speed(ModelConfig(hidden_size=8), settings, uneven, choose_machine("cpu", "fp32"))
     assert speed == pytest.approx(sum(read) / now[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("fastest", [1, 2, 4])
+def test_the_fastest_replicas_are_taken(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, fastest: int
+) -> None:
+    """Of one, half and all replicas those are taken whose steps are fastest, not counting the first step."""
+    now, made = [0.0], [0]
+
+    def call(step: TrainingStep, number: int, rate: float) -> None:  # noqa: ARG001
+        count = step.replicas.count
+        now[0] += 5.0 / count if number == 0 else 0.01 * (1 + abs(count - fastest))
+        made[0] += 1
+
+    monkeypatch.setattr(TrainingStep, "__call__", call)
+    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
+    machine, small = choose_machine("cpu", "fp32"), ModelConfig(hidden_size=8)
+    settings = TrainingConfig(seed=1, time=1e4, threads=4, batch_size=16, seq_length=16)
+    # The first steps take longer than measuring should: one more round shows which are fast.
+    assert fastest_replicas(small, settings, corpus, machine) == fastest
+    assert made[0] == 6
+    asked = dataclasses.replace(settings, replicas=3)
+    assert fastest_replicas(small, asked, corpus, machine) == 3
+    one = dataclasses.replace(settings, threads=1)
+    assert fastest_replicas(small, one, corpus, machine) is None
+    for length in ({"steps": 100}, {"epochs": 100}, {"time": 3.0}):
+        other: TrainingConfig = from_mapping(TrainingConfig, {"seed": 1, "threads": 4, **length})
+        assert fastest_replicas(small, other, corpus, machine) is None
+    assert made[0] == 6
 
 
 def test_measuring_takes_a_share_of_the_time(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charrnn.evaluation.ngram import Doubles, NGrams
+from charrnn.model.ngram import Doubles, NGrams, blocks, discounts
 
 
 def naive(train: list[int], vocabulary: int, start: int, order: int, context: tuple[int, ...]) -> list[float]:
@@ -37,11 +38,16 @@ def naive(train: list[int], vocabulary: int, start: int, order: int, context: tu
         total = sum(count for gram, count in found.items() if gram[:-1] == history)
         if total == 0:
             return lower
-        once, twice = (list(found.values()).count(n) for n in (1, 2))
-        discount = Fraction(once, once + 2 * twice) if once and twice else Fraction(1, 2)
-        different = sum(gram[:-1] == history for gram in found)
-        kept = max(found[(*history, symbol)] - discount, Fraction(0))
-        return (kept + discount * different * lower) / total
+        once, twice, thrice, often = (list(found.values()).count(n) for n in (1, 2, 3, 4))
+        share = Fraction(once, once + 2 * twice) if once and twice else Fraction(1, 2)
+        discounts = [Fraction(0), share, share, share]
+        if once and twice and thrice and often:
+            discounts[2] = min(max(2 - 3 * share * Fraction(thrice, twice), share), Fraction(2))
+            discounts[3] = min(max(3 - 4 * share * Fraction(often, thrice), share), Fraction(3))
+        after = [count for gram, count in found.items() if gram[:-1] == history]
+        discounted = sum((discounts[min(count, 3)] for count in after), Fraction(0))
+        count = found[(*history, symbol)]
+        return (count - discounts[min(count, 3)] + discounted * lower) / total
 
     return [float(predict(symbol, order)) for symbol in range(vocabulary)]
 
@@ -148,7 +154,7 @@ def test_blocks_join(monkeypatch: pytest.MonkeyPatch) -> None:
     model = NGrams(train, vocabulary=4, start=1)
     ((_, whole),) = model.log_probabilities(text)
     for size in (1, 3, 7, 8, 20):
-        monkeypatch.setattr("charrnn.evaluation.ngram.BLOCK", size)
+        monkeypatch.setattr("charrnn.model.ngram.BLOCK", size)
         found = list(model.log_probabilities(text))
         assert [place for place, _ in found] == list(range(0, 50, size))
         assert np.concatenate([scores for _, scores in found], axis=1) == pytest.approx(whole, rel=1e-12)
@@ -171,3 +177,111 @@ def test_higher_orders_help(play: str) -> None:
     model = NGrams(symbols[:70_000], int(symbols.max()) + 1, start=0, highest=4)
     ((_, scores),) = model.log_probabilities(symbols[70_000:])
     assert (np.diff(scores.mean(axis=1)) > 0.1).all()
+
+
+def test_all_discounts() -> None:
+    """So it is where all four numbers of counts are there, and the discounts depend on the count."""
+    generator = np.random.default_rng(1)
+    train = np.minimum(generator.geometric(0.4, 300), 5) - 1
+    model = NGrams(train, vocabulary=5, start=3, highest=3)
+    assert len(set(discounts(model._raw[2].gram[:-1]).tolist())) == 4
+    text = generator.integers(0, 5, 12)
+    found = distributions(model, text, range(len(text)))[2]
+    for place in range(len(text)):
+        expected = naive(train.tolist(), 5, 3, 3, (3, *text[:place].tolist()))
+        assert found[place] == pytest.approx(expected, rel=1e-12)
+
+
+@given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=60))
+def test_discounts_leave_something_for_what_is_new(counts: list[int]) -> None:
+    """No discount is more than the count, and each is positive, whatever the numbers of counts are."""
+    found = discounts(np.array(counts))
+    assert found[0] == 0
+    assert (found[1:] > 0).all()
+    assert (found <= [0, 1, 2, 3]).all()
+
+
+# -- one order alone -----------------------------------------------------------------------------------
+
+
+@given(train=SYMBOLS, text=st.lists(st.integers(0, 4), min_size=1, max_size=12), order=st.integers(1, 4))
+@settings(max_examples=60)
+def test_one_order(train: list[int], text: list[int], order: int) -> None:
+    """The model of one order gives, symbol by symbol and as distributions, what all orders together give."""
+    grams = NGrams(np.array(train), vocabulary=5, start=3, highest=4)
+    order = min(order, grams.longest)
+    model = grams.of_order(order)
+    expected = np.exp(logs_of(grams, np.array(text))[order - 1])
+    ((_, contexts, symbols),) = blocks(model, np.array(text), 3)
+    assert model.probabilities(contexts, symbols) == pytest.approx(expected, rel=1e-12)
+    every = model.distributions(contexts)
+    assert every[np.arange(len(text)), text] == pytest.approx(expected, rel=1e-12)
+    assert every.sum(axis=1) == pytest.approx(np.ones(len(text)), abs=1e-12)
+
+
+@given(text=SYMBOLS, cuts=st.sets(st.integers(1, 29)), size=st.sampled_from([3, 1 << 20]))
+@settings(max_examples=40)
+def test_sections(text: list[int], cuts: set[int], size: int) -> None:
+    """Sections of a text have the scores of texts of their own, whatever the blocks."""
+    grams = NGrams(np.array([0, 1, 2, 0, 1, 3, 0, 1, 2, 2, 0]), vocabulary=4, start=0, highest=3)
+    places = [0, *sorted(cut for cut in cuts if cut < len(text)), len(text)]
+    begins = np.zeros(len(text), bool)
+    begins[places[1:-1]] = True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charrnn.model.ngram.BLOCK", size)
+        found = np.concatenate([logs for _, logs in grams.log_probabilities(np.array(text), begins)], axis=1)
+    parts = [logs_of(grams, np.array(text[a:b])) for a, b in pairwise(places)]
+    assert found == pytest.approx(np.concatenate(parts, axis=1), rel=1e-12)
+
+
+# -- items ---------------------------------------------------------------------------------------------
+
+
+def naive_of_items(lines: list[str], vocabulary: str, order: int, context: str) -> list[float]:
+    """The distribution after the beginning of a line, with dictionaries; the discount is the same for all."""
+    texts = ["\n" + line + "\n" for line in lines]
+
+    def grams(k: int) -> list[str]:
+        return [text[i : i + k] for text in texts for i in range(len(text) - k + 1)]
+
+    def counts(k: int) -> Counter[str]:
+        if k == order:
+            return Counter(grams(k))
+        begun = Counter(gram for gram in grams(k) if k > 1 and gram[0] == "\n")
+        return Counter(gram[1:] for gram in set(grams(k + 1))) + begun
+
+    def predict(symbol: str, k: int) -> float:
+        if k == 0:
+            return 1 / len(vocabulary)
+        lower = predict(symbol, k - 1)
+        history = context[len(context) - k + 1 :]
+        found = counts(k)
+        total = sum(count for gram, count in found.items() if gram[:-1] == history)
+        if len(context) < k - 1 or total == 0:
+            return lower
+        discount = discounts(np.array(list(found.values())))
+        after = sum(discount[min(count, 3)] for gram, count in found.items() if gram[:-1] == history)
+        count = found[history + symbol]
+        return float((count - discount[min(count, 3)] + after * lower) / total)
+
+    return [predict(symbol, order) for symbol in vocabulary]
+
+
+@given(
+    lines=st.lists(st.text("abc", min_size=1, max_size=6), min_size=1, max_size=12),
+    line=st.text("abc", max_size=5),
+    order=st.integers(2, 4),
+)
+@settings(max_examples=60)
+def test_items(lines: list[str], line: str, order: int) -> None:
+    """With items, no gram crosses a line's end, and how lines begin counts as often as it occurs."""
+    vocabulary = "\nabc"
+    ids = np.array([vocabulary.index(c) for line in lines for c in line + "\n"])
+    model = NGrams(ids, 4, start=0, highest=4, items=True)
+    order = min(order, model.longest)
+    context = np.array([vocabulary.index(c) for c in line], np.int64)
+    one = model.of_order(order)
+    contexts = one.follow(one.fresh(), np.concatenate([np.zeros(1, np.int64), context]))[:, -1:]
+    found = one.distributions(contexts)[0]
+    assert found == pytest.approx(naive_of_items(lines, vocabulary, order, "\n" + line), rel=1e-12)
+    assert found.sum() == pytest.approx(1, abs=1e-12)

@@ -1,0 +1,61 @@
+"""What a training says of the n-gram of its own text: whether that is as good, and how to mix the two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from charrnn.cli.options import changed_flags
+from charrnn.cli.output import LONGEST, one_line, shell_words
+from charrnn.config import NGramConfig
+from charrnn.files import MODEL_FILE
+from charrnn.model.ngram import MOST_COUNTED
+from charrnn.runs import run_name
+from charrnn.training.counting import Counted, count
+
+if TYPE_CHECKING:
+    from charrnn.training.trainer import Trainer
+
+SECONDS_PER_SYMBOL = 2e-6  # of counting all orders and validating them, roughly
+LARGEST_SHARE = 0.03  # of the time that was given, for counting
+AS_GOOD = 0.02  # nats by which a network must be better than the n-gram not to be told
+
+
+def rival(trainer: Trainer) -> Counted | None:
+    """The n-gram of a training's text; None where counting would take long for it, or nothing is held out."""
+    progress, corpus = trainer.progress, trainer.corpus
+    symbols = min(corpus.train_size, MOST_COUNTED) + len(trainer.validation.ids)
+    if symbols * SECONDS_PER_SYMBOL > LARGEST_SHARE * (progress.before + progress.seconds):
+        return None
+    if not trainer.validation.count or not len(trainer.validation.ids):
+        return None
+    return count(corpus, NGramConfig(), trainer.config.validate)
+
+
+def rival_lines(trainer: Trainer, corpus: tuple[str, ...]) -> Iterator[str]:
+    """A line for the results if the n-gram is as good as the network: how good, and the commands to mix them.
+
+    Args:
+        trainer: whose training is finished.
+        corpus: as the command line named it; the run's own where it did not.
+    """
+    found = rival(trainer)
+    best = trainer.progress.best
+    if found is None or best is None or found.model.grams is None:
+        return
+    order, nats = found.model.grams.highest, found.model.quality["nats_per_character"]
+    if best < nats - AS_GOOD:
+        return
+    name = run_name(trainer.directory / MODEL_FILE)
+    beside = f"{trainer.directory}-{order}gram"
+    texts = list(corpus or trainer.corpus.paths)
+    if len(shell_words(texts)) > LONGEST // 3:
+        texts = ["CORPUS"]
+    flags = changed_flags(trainer.corpus.config)
+    train = shell_words(["charrnn", "train", *texts, *flags, "--cell", "ngram", "-o", beside])
+    sample = shell_words(["charrnn", "sample", "-m", name, "-m", beside])
+    verdict = "better than the network" if nats < best else "as good as the network"
+    yield one_line(
+        f"n-gram      {nats:.4f} nats/char, {verdict}: the {order}-gram of the same text; best is both, "
+        f"mixed: {train} && {sample}"
+    )

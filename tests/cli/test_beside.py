@@ -1,0 +1,156 @@
+"""--with-ngram: a network and the n-gram of its text in one file, which every command reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.errors import ModelFileError
+from charrnn.evaluation.evaluator import Evaluator
+from charrnn.model.file import joined, load_model, save_model
+from charrnn.model.mixture import mix_models
+from charrnn.text.scored import text_of
+from tests.cli.test_ngram import Run, run
+from tests.conftest import PLAY, random_model, run_charrnn
+from tests.model.test_file import build, parse, repack
+from tests.model.test_mixture import ngram
+
+__all__ = ["run"]  # the fixture
+
+TINY = ("--hidden-size", 16, "--num-layers", 1, "--embedding-size", 8, "--threads", 1, "--seed", 1)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of both."""
+    directory = tmp_path_factory.mktemp("beside")
+    result = run_charrnn("train", PLAY, *TINY, "--steps", 30, "--with-ngram", "-o", "run", cwd=directory)
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[-1].startswith("both        1.3")
+    return directory / "run"
+
+
+def test_the_file_holds_both(directory: Path) -> None:
+    """Network, n-gram and weights come back; the quality is the mixture's, and the network's is there too."""
+    model = load_model(directory / "model.safetensors")
+    network, other = model.parts
+    assert other.grams is not None
+    assert sum(model.mix) == pytest.approx(1)
+    validation = PLAY.read_text()[-16253:]
+    found = [Evaluator(one).score(text_of(validation, one.tokenizer)) for one in (model, network, other)]
+    nats = [score.nats_per_character for score in found]
+    assert nats[0] < min(nats[1:]) + 1e-3
+    assert model.quality["nats_per_character"] == pytest.approx(nats[0], abs=1e-4)
+    assert model.quality["network_nats_per_character"] == pytest.approx(nats[1], abs=1e-4)
+    same = mix_models([network, other], model.mix)
+    assert Evaluator(same).score(text_of(validation, same.tokenizer)).nats == pytest.approx(
+        found[0].nats, rel=1e-6
+    )
+
+
+def test_every_command_reads_it(directory: Path, run: Run) -> None:
+    """Both write and score; what only a network can do, the network in it does."""
+    assert len(run("sample", "-m", directory, "-n", 50, "--no-display-prompt", "--seed", 1).out) >= 50
+    assert "evaluate" not in run("evaluate", "-m", directory, "--baselines").err
+    described = json.loads(run("inspect", "-m", directory, "--json").out)["model"]
+    assert (described["cell"], described["ngram"]["cell"]) == ("lstm", "ngram")
+    assert "mixed with weights" in " ".join(run("inspect", "-m", directory).out.split())
+    run("inspect", "-m", directory, PLAY, "-n", 3000)
+    run("export", "page.html", "-m", directory)
+    run("train", PLAY, "--init-from", directory, "--steps", 1, "--threads", 1, "-o", "new", "-q")
+    run("evaluate", "-m", directory, "-m", directory, "--mix", "1,1")
+    assert charrnn.load(directory).score("The bell").sum() < 0
+
+
+def test_list(directory: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list names both."""
+    monkeypatch.setattr("charrnn.runs.RUNS", directory.parent)
+    assert "lstm 1x16 + " in run("list").out
+
+
+def test_extending(run: Run) -> None:
+    """A run that is extended has the n-gram again in the end, and one that is finished keeps it."""
+    run("train", PLAY, *TINY, "--steps", 5, "--with-ngram", "-o", "run", "-q")
+    out = run("train", "--resume", "--steps", 9, "-o", "run", "-q").out
+    assert out.splitlines()[-1].startswith("both        1.")
+    model = load_model(Path("run/model.safetensors"))
+    assert model.parts
+    save_model(Path("run/model.safetensors"), model.parts[0])  # as if the end had been killed
+    run("train", "--resume", "-o", "run", "-q")
+    assert load_model(Path("run/model.safetensors")).parts
+
+
+@pytest.mark.parametrize("kind", ["lines", "pairs", "val"])
+def test_other_texts(kind: str, run: Run) -> None:
+    """With lines, pairs and another text to validate on, the quality is what evaluate finds."""
+    Path("t.txt").write_text("".join(f"{n}\t{'odd' if n % 2 else 'even'} {n % 10}\n" for n in range(400)))
+    Path("v.txt").write_text("401\todd 1\n\u2603 402\teven 2\n")
+    options = {"lines": ("--lines",), "pairs": ("--pairs",), "val": ("--val", "v.txt")}[kind]
+    run("train", "t.txt", *TINY, "--steps", 3, *options, "--with-ngram", "-o", "run", "-q")
+    quality = load_model(Path("run/model.safetensors")).quality
+    row = json.loads(run("evaluate", "-m", "run", "--json").out)["results"][0]
+    assert quality["nats_per_character"] == pytest.approx(row["nats_per_character"], abs=1e-4)
+
+
+def test_nothing_held_out(run: Run) -> None:
+    """Without validation there are weights nevertheless, and no quality is claimed."""
+    run("train", PLAY, *TINY, "--steps", 2, "--val-fraction", 0, "--with-ngram", "-o", "run", "-q")
+    model = load_model(Path("run/model.safetensors"))
+    assert model.mix == pytest.approx((0.7, 0.3))
+    assert "nats_per_character" not in model.quality
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A little file of both."""
+    network, other = random_model(vocabulary="\nab"), ngram("ab\nba\n" * 9)
+    assert other.grams is not None
+    save_model(tmp_path / "m", joined(network, other.grams, (0.6, 0.4)))
+    return tmp_path / "m"
+
+
+def test_format(file: Path) -> None:
+    """Tensors of both stand in the file, with the order and the weights."""
+    header, description, _ = parse(file.read_bytes())
+    assert description["ngram"] == {"order": 3}
+    assert description["mix"] == [0.6, 0.4]
+    assert {"embedding.weight", "grams.1.symbols", "grams.3.counts"} <= header.keys()
+    loaded = load_model(file)
+    assert loaded.config == loaded.parts[0].config
+    assert all(np.array_equal(loaded.weights[name], w) for name, w in loaded.parts[0].weights.items())
+
+
+WRONG = {
+    "no weights": lambda d: d.pop("mix"),
+    "no order": lambda d: d["ngram"].pop("order"),
+    "no n-gram": lambda d: d.pop("ngram"),
+    "another order": lambda d: d["ngram"].update(order=2),
+    "a negative weight": lambda d: d.update(mix=[1.5, -0.5]),
+    "one weight": lambda d: d.update(mix=[1]),
+    "weights that are text": lambda d: d.update(mix=["0.5", "0.5"]),
+    "two n-grams": lambda d: d.update(architecture={"cell": "ngram", "order": 3}),
+    "a list": lambda d: d.update(ngram=[3]),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_damaged_descriptions(what: str, file: Path) -> None:
+    """What contradicts the tensors, or is none of its kind, is refused and named."""
+    header, description, body = parse(file.read_bytes())
+    WRONG[what](description)
+    file.write_bytes(build(header, description, body))
+    with pytest.raises(ModelFileError, match=r"ngram|mix|grams"):
+        load_model(file)
+
+
+def test_damaged_tensors(file: Path) -> None:
+    """A missing tensor of either is refused."""
+    data = file.read_bytes()
+    for name in ("grams.2.children", "output.bias"):
+        file.write_bytes(repack(data, {name: None}))
+        with pytest.raises(ModelFileError, match=name):
+            load_model(file)
