@@ -132,7 +132,7 @@ def test_gradients_are_clipped_and_do_not_add_up(text: str) -> None:
     )
     norms = []
     for _ in range(3):
-        step.hidden = None
+        step.set_hidden(None)
         step(0, rate=0.0)
         gradients = [p.grad for p in step.model.parameters() if p.grad is not None]
         assert float(torch.cat([g.flatten() for g in gradients]).norm()) == pytest.approx(1e-3, rel=1e-4)
@@ -187,6 +187,6 @@ def test_the_hidden_state_is_carried_until_the_epoch_ends(text: str) -> None:
         expected, _ = step.model.loss(*step.batches.window(number), state)
         step(number, rate=0.0)
         assert float(step.loss) == pytest.approx(float(expected.detach()), abs=1e-7)
-    step.hidden = None
+    step.set_hidden(None)
     step(first + 1, rate=0.0)
     assert float(step.loss) != pytest.approx(float(expected.detach()), abs=1e-7)
