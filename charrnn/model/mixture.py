@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import ConfigError
+from charrnn.model.engine import ALL
 from charrnn.model.file import ModelFile
 from charrnn.model.ngram_engine import NGramEngine
 from charrnn.text.tokenizer import ByteTokenizer, CharTokenizer, Tokenizer
@@ -194,24 +195,27 @@ class MixtureStream:
         """Reads a text (time,) and returns the logits (time, vocabulary) after each symbol."""
         return np.stack([self.step(id) for id in ids.tolist()])
 
-    def save(self) -> list[Any]:
-        """The state, for ``restore``."""
-        return [part.save() for part, _ in self._parts]
+    def save(self, columns: Any = ALL) -> list[Any]:
+        """The state, for ``restore``; of N streams those of all, or of some ``columns``."""
+        return [part.save(columns) for part, _ in self._parts]
 
-    def restore(self, saved: list[Any]) -> None:
-        """Restores a saved state; N streams may all take the state of a single one."""
+    def restore(self, saved: list[Any], columns: Any = ALL, places: Any = ALL) -> None:
+        """Restores saved states, or those at ``places``, in all of N streams or in some ``columns``.
+
+        Several streams may all take the state of a single one.
+        """
         for (part, _), state in zip(self._parts, saved, strict=True):
-            part.restore(state)
+            part.restore(state, columns, places)
+
+    def gather(self, saved: Sequence[list[Any]], places: Any = ALL) -> list[Any]:
+        """The saved states of several times N streams as one: all of them, or those at ``places``."""
+        states = zip(*saved, strict=True)
+        return [part.gather(each, places) for (part, _), each in zip(self._parts, states, strict=True)]
 
     def select(self, columns: Numbers) -> None:
         """Gives each of N streams the state of another one: stream i that of ``columns[i]`` (N,)."""
         for part, _ in self._parts:
             part.select(columns)
-
-    def restore_one(self, column: int, saved: list[Any]) -> None:
-        """Restores one of N streams from the saved state of a single one."""
-        for (part, _), state in zip(self._parts, saved, strict=True):
-            part.restore_one(column, state)
 
 
 class _Part:
@@ -219,6 +223,7 @@ class _Part:
 
     def __init__(self, engine: Any, match: Match, count: int | None) -> None:
         self._stream, self._match = engine.stream(count), match
+        self._single = count is None
         self._bounded = engine.largest < LARGEST_EXPONENT
         self._counts = self._stream.probabilities if isinstance(engine, NGramEngine) else None
         # A list has Python's own numbers, which single streams step faster.
@@ -242,21 +247,24 @@ class _Part:
         """Reads one symbol."""
         self._stream.advance(ids if self._same else self._reads[ids])
 
-    def save(self) -> Any:
+    def save(self, columns: Any = ALL) -> Any:
         """The stream's state."""
-        return self._stream.save()
+        return self._stream.save() if self._single else self._stream.save(columns)
 
-    def restore(self, saved: Any) -> None:
+    def restore(self, saved: Any, columns: Any = ALL, places: Any = ALL) -> None:
         """Restores the stream's state."""
-        self._stream.restore(saved)
+        if self._single:
+            self._stream.restore(saved)
+        else:
+            self._stream.restore(saved, columns, places)
+
+    def gather(self, saved: Sequence[Any], places: Any) -> Any:
+        """Saved states as one."""
+        return self._stream.gather(saved, places)
 
     def select(self, columns: Numbers) -> None:
         """Gives each of the streams the state of another one."""
         self._stream.select(columns)
-
-    def restore_one(self, column: int, saved: Any) -> None:
-        """Restores one of the streams."""
-        self._stream.restore_one(column, saved)
 
 
 class _Skipping:
@@ -285,25 +293,35 @@ class _Skipping:
         """Reads one symbol; the next one may be left unread, so the probabilities are needed."""
         self.step(ids)
 
-    def save(self) -> Any:
-        """The state: a pair of a single stream, a list of them of several."""
+    def save(self, columns: Any = ALL) -> Any:
+        """The state: a pair of a single stream, an array of them of several."""
         states = [(part.save(), now) for part, now in zip(self._parts, self._now, strict=True)]
-        return states[0] if self._count is None else states
+        return states[0] if self._count is None else _objects(states)[columns]
 
-    def restore(self, saved: Any) -> None:
-        """Restores a saved state, of as many streams or of one."""
-        for at in range(len(self._parts)):
-            self.restore_one(at, saved[at] if isinstance(saved, list) else saved)
+    def restore(self, saved: Any, columns: Any = ALL, places: Any = ALL) -> None:
+        """Restores saved states, of as many streams or of one."""
+        chosen = np.arange(len(self._parts))[columns].tolist()
+        states = saved[places] if isinstance(saved, np.ndarray) else [saved] * len(chosen)
+        for at, (state, now) in zip(chosen, states, strict=True):
+            self._parts[at].restore(state)
+            self._now[at] = now
+
+    @staticmethod
+    def gather(saved: Sequence[Any], places: Any) -> Any:
+        """Saved states as one."""
+        return np.concatenate(saved)[places]
 
     def select(self, columns: Numbers) -> None:
         """Gives each stream the state of another one."""
-        saved = self.save()
-        self.restore([saved[column] for column in columns.tolist()])
+        self.restore(self.save(), places=columns)
 
-    def restore_one(self, column: int, saved: Any) -> None:
-        """Restores one stream."""
-        state, self._now[column] = saved
-        self._parts[column].restore(state)
+
+def _objects(values: Sequence[Any]) -> NDArray[Any]:
+    """An array (N,) of values, whatever they are."""
+    found = np.empty(len(values), object)
+    for at, value in enumerate(values):
+        found[at] = value
+    return found
 
 
 def probabilities(logits: NDArray[Any], *, bounded: bool) -> Doubles:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import bisect
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.model.engine import ALL
 from charrnn.model.ngram import Doubles, KneserNey, Numbers
 
 READ = 1 << 20  # probabilities that are computed at once
@@ -157,18 +159,23 @@ class NGramStreams:
         """Reads one symbol per stream."""
         self.contexts = self._model.advance(self.contexts, np.asarray(ids, np.int64))
 
-    def save(self) -> Numbers:
-        """The states, for ``restore``."""
-        return self.contexts.copy()
+    def save(self, columns: Any = ALL) -> Numbers:
+        """The states (orders, N) of all streams, or of some ``columns``, for ``restore``."""
+        return self.contexts[:, columns].copy()
 
-    def restore(self, saved: Numbers) -> None:
-        """Restores saved states; N streams may all take the state of a single one."""
-        self.contexts[...] = saved if saved.ndim > 1 else saved[:, None]
+    def restore(self, saved: Numbers, columns: Any = ALL, places: Any = ALL) -> None:
+        """Restores saved states, or those at ``places``, in all streams or in some ``columns``.
 
-    def select(self, columns: NDArray[np.int64]) -> None:
+        Several streams may all take the state of a single one.
+        """
+        self.contexts[:, columns] = saved[:, places] if saved.ndim > 1 else saved[:, None]
+
+    @staticmethod
+    def gather(saved: Sequence[Numbers], places: Any = ALL) -> Numbers:
+        """The saved states of several times N streams as one: all of them, or those at ``places``."""
+        joined: Numbers = np.concatenate(saved, axis=1)[:, places]
+        return joined
+
+    def select(self, columns: Numbers) -> None:
         """Gives each stream the state of another one: stream i that of ``columns[i]`` (N,)."""
         self.contexts = self.contexts[:, columns]
-
-    def restore_one(self, column: int, saved: Numbers) -> None:
-        """Restores one stream from the saved state of a single one."""
-        self.contexts[:, column] = saved
