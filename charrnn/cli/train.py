@@ -144,10 +144,9 @@ def train(
         return 128 + stopped_by
     note(time_line(trainer), quiet=quiet)
     beside = add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus)
-    for line in result_lines(trainer, corpus):
+    *results, sample = result_lines(trainer, corpus)
+    for line in (*results, *beside, sample):
         click.echo(one_line(line))
-    for line in beside:
-        click.echo(line)
     return 0
 
 

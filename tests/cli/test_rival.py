@@ -56,8 +56,8 @@ def test_the_commands_work(best: float, verdict: str, run: Run, tmp_path: Path) 
 
 
 def test_it_is_a_result_of_a_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A training that learnt little prints the line after its results."""
+    """A training that learnt little prints the line before the command that samples, which stays last."""
     monkeypatch.setattr("charrnn.cli.rival.LARGEST_SHARE", 1e9)
     settings = ("--hidden-size", 4, "--num-layers", 1, "--embedding-size", 3, "--threads", 1, "--steps", 2)
     out = run("train", PLAY, *settings, "-o", "run", "-q").out.splitlines()
-    assert [line.split()[0] for line in out] == ["model", "validation", "verdict", "sample", "n-gram"]
+    assert [line.split()[0] for line in out][-2:] == ["n-gram", "sample"]

@@ -79,6 +79,8 @@ def test_saved_states(model: KneserNey, ids: Numbers) -> None:
     many.select(np.array([2, 3, 0, 1]))
     after = many.step(np.array([9, 9, 9, 9]))
     assert np.array_equal(after[:, 0], after[:, 1])
+    both = many.gather([many.save([3]), many.save(np.array([0, 1]))], [1, 0, 2])
+    assert np.array_equal(both, many.contexts[:, [0, 3, 1]])
     kept = many.save()
     once = many.step(np.array([1, 2, 3, 4]))
     many.restore(kept)
