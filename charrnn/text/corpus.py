@@ -227,7 +227,8 @@ def _scan(
         OSError: the place has too little free space for the ids, a byte each at least.
     """
     scan, room = _Scan(counter=counter), files.free_space(place)
-    whole = not config.lines or config.rules == 1  # what is learnt is the text as it is
+    # Whether what is learnt is the text as it is; the last pair of a source may have got its line end.
+    whole = not config.pairs and (not config.lines or config.rules == 1)
     for source in sources:
         before = scan.size
         for chunk in read_symbols([source], config, None if whole else scan.hash):

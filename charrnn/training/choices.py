@@ -102,9 +102,8 @@ def choose_model(
     if "batch_size" not in asked:
         batch = PAIRS_A_STEP if pairs else batch_for(read, training, corpus.train_size)
         chosen = dataclasses.replace(chosen, batch_size=batch)
-    if "replicas" not in asked and chosen.replicas is not None:
-        most = max(1, chosen.batch_size // machine.workers // LEAST_LANES)
-        chosen = dataclasses.replace(chosen, replicas=min(chosen.replicas, most))
+    if "replicas" not in asked:
+        chosen = _with_lanes_enough(chosen, machine)
     if chosen.batch_size != training.batch_size:
         read = characters_read(model, chosen, corpus, machine)
     passes = planned = read / corpus.train_size
@@ -122,6 +121,14 @@ def choose_model(
     if planned < passes:
         times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
     return Chosen(model, chosen, why + times)
+
+
+def _with_lanes_enough(training: TrainingConfig, machine: Machine) -> TrainingConfig:
+    """The settings, with no more replicas than have LEAST_LANES each."""
+    if training.replicas is None:
+        return training
+    most = max(1, training.batch_size // machine.workers // LEAST_LANES)
+    return dataclasses.replace(training, replicas=min(training.replicas, most))
 
 
 def learnt_share(corpus: Corpus) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import charrnn.training.batches
@@ -62,6 +62,7 @@ def items_of(targets: torch.Tensor) -> list[str]:
 
 
 @given(st.lists(st.text("abc", min_size=1, max_size=9), min_size=2, max_size=40), st.integers(0, 5))
+@example(["a"] * 6 + ["a" * 9], 0)
 def test_an_epoch_reads_no_item_twice(lines: list[str], epoch: int) -> None:
     """The items of an epoch's batches are lines of the text, none more often than there."""
     batches = batches_of(lines)
@@ -69,7 +70,8 @@ def test_an_epoch_reads_no_item_twice(lines: list[str], epoch: int) -> None:
     for step in range(batches.steps_per_epoch):
         _, targets = batches.window(epoch * batches.steps_per_epoch + step)
         read.update(items_of(targets))
-    assert sum(read.values()) == batches.steps_per_epoch * batches.batch
+    # ``batch`` is the mean, rounded.
+    assert abs(sum(read.values()) / batches.steps_per_epoch - batches.batch) <= 0.5
     assert not read - Counter(line + "\n" for line in lines)
 
 

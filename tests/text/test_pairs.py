@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import hashlib
 import itertools
 from pathlib import Path
 
@@ -116,6 +117,15 @@ def test_the_held_out_pairs_are_found_again(tmp_path: Path) -> None:
     data = "".join(f"{a}+{b}\t{a + b}\n" for a, b in itertools.product(range(12), repeat=2))
     corpus = read(tmp_path / "x.tsv", data.encode())
     assert corpus.describe()["pairs"] is True
+    split = recorded_split(corpus.describe(), corpus.tokenizer, "validation")
+    assert np.array_equal(split.ids, corpus.validation)
+
+
+def test_a_last_pair_without_its_end_changes_no_hash(tmp_path: Path) -> None:
+    """The sha256 is the file's, so the model finds its text again, though the last pair got its line end."""
+    data = "\n".join(f"{number}\t{number + 1}" for number in range(40)).encode()
+    corpus = read(tmp_path / "x.tsv", data)
+    assert corpus.sha256 == hashlib.sha256(data).hexdigest()
     split = recorded_split(corpus.describe(), corpus.tokenizer, "validation")
     assert np.array_equal(split.ids, corpus.validation)
 
