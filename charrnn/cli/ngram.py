@@ -101,5 +101,6 @@ def result_lines(found: Counted) -> list[str]:
         assert found.model.grams is not None
         order = found.model.grams.highest
         lines.append(f"validation  {nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char (order {order})")
-    sources = " --each SOURCES" if found.corpus.config.pairs else ""
-    return [*lines, f"sample      charrnn sample -m {shell_words([run_name(found.path)])}{sources}"]
+    kind = found.corpus.config
+    how = " --each SOURCES" if kind.pairs else " --lines 10" if kind.lines else ""
+    return [*lines, f"sample      charrnn sample -m {shell_words([run_name(found.path)])}{how}"]

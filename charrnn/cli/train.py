@@ -142,9 +142,10 @@ def train(
         command = resuming_command(corpus, output_dir, trainer.directory)
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
-    note(time_line(trainer), quiet=quiet)
-    beside = add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus)
+    ended = time.monotonic()
+    beside = list(add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus))
     *results, sample = result_lines(trainer, corpus)
+    note(time_line(trainer, time.monotonic() - ended), quiet=quiet)
     for line in (*results, *beside, sample):
         click.echo(one_line(line))
     return 0

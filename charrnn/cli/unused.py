@@ -44,8 +44,9 @@ IDLE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 def unused(context: click.Context) -> Iterator[str]:
     """A line for each option that was given and cannot act beside the others that were.
 
-    >>> from charrnn.cli.evaluate import evaluate
-    >>> list(unused(evaluate.make_context("evaluate", ["--dynamic-lr", "0.1", "text"])))
+    >>> from charrnn.cli.main import cli
+    >>> group, evaluate = cli.make_context("charrnn", ["evaluate"]), cli.commands["evaluate"]
+    >>> list(unused(evaluate.make_context("evaluate", ["--dynamic-lr", "0.1", "text"], parent=group)))
     ['no effect without --dynamic: --dynamic-lr']
     """
     command, names = str(context.command.name), given(context).keys()

@@ -111,7 +111,8 @@ def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
     path = trainer.directory / MODEL_FILE
     progress = trainer.progress
     assert progress.best is not None
-    sources = " --each SOURCES" if trainer.corpus.config.pairs else ""
+    kind = trainer.corpus.config
+    how = " --each SOURCES" if kind.pairs else " --lines 10" if kind.lines else ""
     split = "validation" if len(trainer.corpus.validation) else "training"
     start = head_start(trainer, texts)
     return [
@@ -120,16 +121,17 @@ def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
         f"(step {progress.best_step} of {progress.step})",
         f"verdict     {verdict(trainer)}",
         *([] if start is None else [f"start       {start}"]),
-        f"sample      charrnn sample -m {shell_words([run_name(path)])}{sources}",
+        f"sample      charrnn sample -m {shell_words([run_name(path)])}{how}",
     ]
 
 
-def time_line(trainer: Trainer) -> str:
-    """What the time of a training was spent on, over all sessions."""
+def time_line(trainer: Trainer, after: float) -> str:
+    """What the time of a training was spent on, over all sessions, and ``after`` it, in seconds."""
     progress = trainer.progress
+    total, aside = progress.before + progress.seconds + after, progress.aside + after
     return (
-        f"time: {_seconds(progress.before + progress.seconds)}, {_seconds(progress.before)} before the first "
-        f"step, {_seconds(progress.seconds - progress.aside)} in steps, {_seconds(progress.aside)} "
+        f"time: {_seconds(total)}, {_seconds(progress.before)} before the first step, "
+        f"{_seconds(progress.seconds - progress.aside)} in steps, {_seconds(aside)} "
         "evaluating, saving and sampling"
     )
 

@@ -60,8 +60,8 @@ def fit_weights(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]
     Args:
         probabilities: (parts, time) of the text's symbols.
 
-    >>> fit_weights(np.array([[0.5, 0.5], [0.1, 0.9]])).round(3).tolist()
-    [1.0, 0.0]
+    >>> fit_weights(np.array([[0.8, 0.8, 0.1], [0.1, 0.1, 0.9]])).round(3).tolist()
+    [0.702, 0.298]
     """
     parts = len(probabilities)
     weights = np.full(parts, 1 / parts)

@@ -144,7 +144,7 @@ def test_names_in_notes_and_results(charrnn: Charrnn, tmp_path: Path) -> None:
     trained = charrnn("train", name, *TINY, "--steps", 2, "--batch-size", 2)
     assert trained.status == 0, trained.err
     check_lines(trained.err, None)
-    check_lines(trained.out, 4)
+    check_lines(trained.out, None)
     (model,) = (tmp_path / "runs").glob(f"*/{MODEL_FILE}")
     told = trained.out.splitlines()[-1].removeprefix("sample      charrnn sample -m ")
     typed = subprocess.run(

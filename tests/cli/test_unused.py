@@ -61,7 +61,8 @@ def written(command: str, name: str) -> list[str]:
 def said(command: str, *names: str) -> list[str]:
     """What is said of these parameters together."""
     args = [part for name in names for part in written(command, name)]
-    return list(unused(cli.commands[command].make_context(command, args)))
+    group = cli.make_context("charrnn", [command])
+    return list(unused(cli.commands[command].make_context(command, args, parent=group)))
 
 
 NEEDED = [
