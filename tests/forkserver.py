@@ -83,6 +83,7 @@ class ForkServer:
                 [sys.executable, "-m", "tests.forkserver", str(self._directory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                cwd=Path(__file__).parent.parent,  # a test may be somewhere else by now
                 env=dict(self._environment),
                 text=True,
             )

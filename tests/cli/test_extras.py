@@ -49,7 +49,10 @@ def test_samples_are_shown_while_training(charrnn: Charrnn, text: Path) -> None:
     for sample in samples.values():
         assert set(sample) <= set(TEXT)
         assert SAMPLE_LENGTH - 20 < len(sample) <= SAMPLE_LENGTH  # newlines at the ends are left out
-    assert shown.out == plain.out.replace("plain", "shown")
+    # Whether the n-gram is counted depends on the time that the training took.
+    told = [line for line in shown.out.splitlines() if not line.startswith("n-gram")]
+    expected = plain.out.replace("plain", "shown").splitlines()
+    assert told == [line for line in expected if not line.startswith("n-gram")]
     first, second = (Path(name, "model.safetensors").read_bytes() for name in ("plain", "shown"))
     header = len(first) - sum(w.nbytes for w in load_model(Path("plain/model.safetensors")).weights.values())
     assert first[header:] == second[len(second) - len(first) + header :]
