@@ -6,10 +6,13 @@ a line of the text ends, one of the two is the more probable.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from charrnn.evaluation.evaluator import resets
-from charrnn.model.engine import Engine, log_softmax
+from charrnn.model.engine import log_softmax
+from charrnn.model.engines import make_engine
 from charrnn.model.file import ModelFile
 from charrnn.text.items import shift_right
 from charrnn.text.line_ends import count_line_ends
@@ -43,7 +46,7 @@ def foreign_line_ends(model: ModelFile, text: ScoredText, config: EvaluationConf
     paired = (before > 0) & (ids[np.maximum(before - 1, 0)] == carriage_return)
     places = before[paired] - 1 if pairs else before[~paired]  # where a line of the text ends
     logs = log_softmax(
-        _logits(Engine(model), text, ids, each_line=resets(model, config or EvaluationConfig()))
+        _logits(make_engine(model), text, ids, each_line=resets(model, config or EvaluationConfig()))
     )
     found, other = (carriage_return, newline) if pairs else (newline, carriage_return)
     if float(np.mean(logs[places, other] - logs[places, found])) < CLEAR:
@@ -51,7 +54,7 @@ def foreign_line_ends(model: ModelFile, text: ScoredText, config: EvaluationConf
     return "\r\n" if pairs else "\n"
 
 
-def _logits(engine: Engine, text: ScoredText, ids: np.ndarray, *, each_line: bool) -> np.ndarray:
+def _logits(engine: Any, text: ScoredText, ids: np.ndarray, *, each_line: bool) -> np.ndarray:
     """The logits (symbols, vocabulary) of the first ids, the state reset at each line or carried on."""
     start = text.tokenizer.start
     ends = np.flatnonzero(ids == start) + 1 if each_line else np.empty(0, np.int64)

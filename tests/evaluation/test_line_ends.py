@@ -66,3 +66,17 @@ def test_evaluate_names_foreign_line_ends(
     for more, expected in (((), True), (("--newlines", "unix"), False), (("-q",), False)):
         assert run(["evaluate", "-m", model, str(text), *flags, *more]) == 0
         assert (said in capfd.readouterr().err) == expected
+
+
+def test_n_grams_and_mixtures_are_asked_too(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A model of bytes that counts, alone and mixed, expects the line ends that it counted."""
+    (tmp_path / "unix.txt").write_text(LINES)
+    (tmp_path / "crlf.txt").write_bytes(LINES.replace("\n", "\r\n").encode())
+    counted = str(tmp_path / "counted")
+    train = ["train", str(tmp_path / "unix.txt"), "--cell", "ngram", "--tokenizer", "byte", "-o", counted]
+    assert run([*train, "--val-fraction", "0"]) == 0
+    for models in (["-m", counted], ["-m", counted, "-m", counted, "--mix", "1,1"]):
+        for name in ("unix", "crlf"):
+            capfd.readouterr()
+            assert run(["evaluate", *models, str(tmp_path / f"{name}.txt")]) == 0
+            assert ('its lines end in "\\r\\n"' in capfd.readouterr().err) == (name == "crlf")
