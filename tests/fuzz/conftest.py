@@ -9,11 +9,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
+from charrnn.api import Model
+from charrnn.errors import ModelFileError
+from charrnn.model.file import load_model
 from tests.conftest import environment
 from tests.fuzz.zygote import Zygote
 
@@ -22,6 +27,8 @@ Item = TypeVar("Item")
 SEED = os.environ.get("CHARRNN_FUZZ_SEED", "0")
 CASES = os.environ.get("CHARRNN_FUZZ_CASES")
 ONLY = os.environ.get("CHARRNN_FUZZ_ONLY")
+
+SECONDS = 1.0  # of processor time, that a file may take
 
 
 @dataclasses.dataclass
@@ -81,6 +88,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for fuzz in RUN if CASES else ():
         for failure in fuzz.failures[:50]:
             terminalreporter.write_line(f"{fuzz.name}: {failure.encode('unicode_escape').decode()}")
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Callable[[bytes], str | None]:
+    """A function that says what is wrong with how a file's bytes are taken, or None."""
+
+    def problem(data: bytes) -> str | None:
+        path = tmp_path / "m.safetensors"
+        path.write_bytes(data)
+        began = time.process_time()
+        try:
+            text = Model(load_model(path)).sample(length=12, seed=1)
+        except ModelFileError as error:
+            return None if str(error).startswith(f"{path}: ") else f"does not name the file: {error!s:.200}"
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        if time.process_time() - began > SECONDS:
+            return f"took {time.process_time() - began:.1f} s"
+        return None if len(text) == 12 else f"wrote {text!r}"
+
+    return problem
 
 
 @pytest.fixture(scope="session")

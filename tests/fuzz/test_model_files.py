@@ -5,25 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from charrnn.api import Model
-from charrnn.errors import ModelFileError
-from charrnn.model.file import load_model, save_model
+from charrnn.model.file import save_model
 from tests.conftest import random_model
-from tests.fuzz.conftest import Fuzz
+from tests.fuzz.conftest import SECONDS, Fuzz
 from tests.fuzz.damage import JUNK, Place, cut, edit_header, flip_bits, overwrite, pack, places, put, without
 from tests.fuzz.judge import judge
 from tests.fuzz.zygote import TEXT, Case, Zygote
 from tests.model.test_file import build, parse, repack
 
 MEGABYTES = 200
-SECONDS = 1.0  # of processor time
 
 
 def sound(directory: Path) -> bytes:
@@ -46,27 +42,6 @@ def good(tmp_path: Path) -> bytes:
     """A sound model file, whose text stands beside it."""
     (tmp_path / "t.txt").write_text(TEXT)
     return sound(tmp_path)
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Callable[[bytes], str | None]:
-    """A function that says what is wrong with how a file's bytes are taken, or None."""
-
-    def problem(data: bytes) -> str | None:
-        path = tmp_path / "m.safetensors"
-        path.write_bytes(data)
-        began = time.process_time()
-        try:
-            text = Model(load_model(path)).sample(length=12, seed=1)
-        except ModelFileError as error:
-            return None if str(error).startswith(f"{path}: ") else f"does not name the file: {error!s:.200}"
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        if time.process_time() - began > SECONDS:
-            return f"took {time.process_time() - began:.1f} s"
-        return None if len(text) == 12 else f"wrote {text!r}"
-
-    return problem
 
 
 def test_the_sound_file_loads(good: bytes, load: Callable[[bytes], str | None]) -> None:

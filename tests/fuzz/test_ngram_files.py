@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from charrnn.api import Model
 from charrnn.config import CorpusConfig, NGramConfig
-from charrnn.errors import ModelFileError
-from charrnn.model.file import load_model
 from charrnn.training.counting import count_run
 from tests.fuzz.conftest import Fuzz
 from tests.fuzz.damage import JUNK, cut, edit_header, flip_bits, overwrite, places, put, without
-from tests.fuzz.test_model_files import SECONDS
 from tests.fuzz.zygote import TEXT
 from tests.model.test_file import build, parse, repack
 
@@ -26,27 +21,6 @@ def good(tmp_path: Path) -> bytes:
     (tmp_path / "t.txt").write_text(TEXT)
     found = count_run([str(tmp_path / "t.txt")], tmp_path / "run", CorpusConfig(), NGramConfig(order=4))
     return found.path.read_bytes()
-
-
-@pytest.fixture
-def load(tmp_path: Path) -> Callable[[bytes], str | None]:
-    """A function that says what is wrong with how a file's bytes are taken, or None."""
-
-    def problem(data: bytes) -> str | None:
-        path = tmp_path / "m.safetensors"
-        path.write_bytes(data)
-        began = time.process_time()
-        try:
-            text = Model(load_model(path)).sample(length=12, seed=1)
-        except ModelFileError as error:
-            return None if str(error).startswith(f"{path}: ") else f"does not name the file: {error!s:.200}"
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-        if time.process_time() - began > SECONDS:
-            return f"took {time.process_time() - began:.1f} s"
-        return None if len(text) == 12 else f"wrote {text!r}"
-
-    return problem
 
 
 def unsigned(data: bytes) -> bytes:
