@@ -11,10 +11,10 @@ import click
 
 from charrnn.cli.output import note, one_line, shell_words
 from charrnn.config import CorpusConfig, ModelConfig, NGramConfig, TrainingConfig
-from charrnn.errors import ConfigError, counted
-from charrnn.runs import RUNS, run_name
+from charrnn.errors import counted
+from charrnn.runs import run_name
 from charrnn.settings import flag_of, from_mapping, rules
-from charrnn.text.corpus import corpus_name
+from charrnn.training.checks import require_one_validation, run_directory
 from charrnn.training.counting import BYTES_PER_SYMBOL, Counted, count_run
 
 
@@ -31,11 +31,8 @@ def train_ngram(corpus: tuple[str, ...], output_dir: Path | None, asked: dict[st
         click.UsageError: an option has no meaning for an n-gram.
     """
     refuse_options(asked)
-    if output_dir is None and not corpus:
-        raise ConfigError("name a corpus: a file, a directory, or - for stdin")
-    if "val" in asked and "val_fraction" in asked:
-        raise ConfigError("--val and --val-fraction both say what to validate on; give one")
-    directory = RUNS / corpus_name(corpus[0]) if output_dir is None else output_dir
+    directory = run_directory(corpus, output_dir)
+    require_one_validation(asked)
     found = count_run(
         corpus,
         directory,

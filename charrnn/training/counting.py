@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import MAX_ORDER, MOST_VALIDATED, CorpusConfig, NGramConfig
-from charrnn.errors import ConfigError, CorpusError, counted
 from charrnn.files import LOG_FILE, MODEL_FILE, write_atomically
 from charrnn.model.file import ModelFile, save_model
 from charrnn.model.grams import pack
@@ -25,6 +24,7 @@ from charrnn.text.items import begins_of, find_items, some_items
 from charrnn.text.pairs import target_mask
 from charrnn.text.scored import unknown_nats
 from charrnn.text.tokenizer import Ids
+from charrnn.training.checks import require_enough, require_paths
 from charrnn.training.lock import RunLock
 
 DEFAULT_ORDER = 6  # where nothing is validated on
@@ -77,8 +77,7 @@ def count_run(
         CharrnnError: whatever is wrong with the texts or the directory.
     """
     began = time.monotonic() if began is None else began
-    if not paths:
-        raise ConfigError("name a corpus: a file, a directory, or - for stdin")
+    require_paths(paths)
     lock = RunLock(directory)
     if not force and not is_running(directory):
         refuse_occupied(directory)
@@ -87,11 +86,7 @@ def count_run(
         if not force:
             refuse_occupied(directory)
         corpus = read_corpus(paths, corpus_config, directory=directory)
-        if corpus.train_size < 3:
-            raise CorpusError(
-                f"{', '.join(paths)}: {counted(corpus.characters, 'character')} to learn from is too few; "
-                "give more text"
-            )
+        require_enough(corpus, paths)
         found = count(corpus, config)
         prepare_run(directory, force=force, cache=corpus.cache, inputs=corpus.inputs)
         seconds = time.monotonic() - began

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import CADENCE, CorpusConfig, ModelConfig, TrainingConfig, draw_seed
-from charrnn.errors import ConfigError, CorpusError, RunError, counted
+from charrnn.errors import ConfigError, RunError
 from charrnn.files import STATE_FILE
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import (
     OURS,
-    RUNS,
     clear_parts,
     is_occupied,
     is_running,
@@ -28,9 +27,9 @@ from charrnn.runs import (
 )
 from charrnn.settings import flag_of, from_mapping
 from charrnn.system import available_cores, launched
-from charrnn.text.corpus import Corpus, corpus_name
 from charrnn.text.sources import gone
 from charrnn.text.tokenizer import tokenizer_from
+from charrnn.training.checks import require_enough, require_one_validation, require_paths, run_directory
 from charrnn.training.choices import choose_model
 from charrnn.training.group import Group
 from charrnn.training.lock import RunLock
@@ -102,19 +101,6 @@ class Prepared:
     resumed_at: int = 0
 
 
-def run_directory(request: Request) -> Path:
-    """Where the run is or will be.
-
-    Raises:
-        ConfigError: neither a corpus nor a directory is named.
-    """
-    if request.directory is not None:
-        return request.directory
-    if not request.paths:
-        raise ConfigError("name a corpus: a file, a directory, or - for stdin")
-    return RUNS / corpus_name(request.paths[0])
-
-
 def open_training(request: Request) -> Prepared:
     """A trainer for the request, nothing trained yet, or restored to where its run stopped.
 
@@ -125,17 +111,17 @@ def open_training(request: Request) -> Prepared:
         CharrnnError: whatever is wrong with the corpus, the settings, the directory or the state; another
             process trains in the directory.
     """
-    directory = run_directory(request)
+    directory = run_directory(request.paths, request.directory)
     request = _after_restart(request, directory)
     assert request.began is not None
     watch = Stopwatch(request.began)
     lock = RunLock(directory)
     if request.resume:
         _require_state(request, directory)
-    elif not request.paths:
-        raise ConfigError("name a corpus: a file, a directory, or - for stdin")
-    elif not request.force and not is_running(directory):
-        refuse_occupied(directory)
+    else:
+        require_paths(request.paths)
+        if not request.force and not is_running(directory):
+            refuse_occupied(directory)
     lock.acquire()
     group: Group | None = None
     try:
@@ -176,10 +162,9 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     machine = dataclasses.replace(machine, workers=group.size)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
-    if "val" in asked and "val_fraction" in asked:
-        raise ConfigError("--val and --val-fraction both say what to validate on; give one")
+    require_one_validation(asked)
     corpus = watch.read(request.paths, from_mapping(CorpusConfig, asked), directory=directory)
-    _check_size(corpus)
+    require_enough(corpus, corpus.paths)
     source = None if request.init_from is None else load_model(request.init_from)
     if source is not None:
         asked |= _shape_of(source, asked)
@@ -220,14 +205,6 @@ def _shape_of(source: ModelFile, asked: Mapping[str, Any]) -> dict[str, Any]:
                 f"{flag_of(name)} {asked[name]}: the model to start from has {found}; leave the flag out"
             )
     return shape
-
-
-def _check_size(corpus: Corpus) -> None:
-    if corpus.train_size < 3:
-        raise CorpusError(
-            f"{', '.join(corpus.paths)}: {counted(corpus.characters, 'character')} to learn from is too few; "
-            "give more text"
-        )
 
 
 def _require_state(request: Request, directory: Path) -> None:
