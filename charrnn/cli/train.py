@@ -104,10 +104,9 @@ def train(
         return work(launch, asked)
     from charrnn.cli.beside import add_ngram
     from charrnn.cli.idle import idle_in_training
-    from charrnn.cli.output import note, note_lines, one_line
-    from charrnn.cli.rival import rival_lines
+    from charrnn.cli.output import note, note_lines
     from charrnn.cli.unused import unused
-    from charrnn.cli.verdict import describe, result_lines, time_line, ways_on
+    from charrnn.cli.verdict import describe, ways_on
     from charrnn.runs import find_model
     from charrnn.training.setup import Request, open_training
 
@@ -142,13 +141,23 @@ def train(
         command = resuming_command(corpus, output_dir, trainer.directory)
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
+    print_results(trainer, corpus, quiet=quiet)
+    return 0
+
+
+def print_results(trainer: Trainer, corpus: tuple[str, ...], *, quiet: bool) -> None:
+    """Prints what a training that has ended led to; what it took goes to stderr, this included."""
+    from charrnn.cli.beside import add_ngram
+    from charrnn.cli.output import note, one_line
+    from charrnn.cli.rival import rival_lines
+    from charrnn.cli.verdict import result_lines, time_line
+
     ended = time.monotonic()
     beside = list(add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus))
     *results, sample = result_lines(trainer, corpus)
     note(time_line(trainer, time.monotonic() - ended), quiet=quiet)
     for line in (*results, *beside, sample):
         click.echo(one_line(line))
-    return 0
 
 
 def work(launch: Launch, settings: dict[str, Any]) -> int:
