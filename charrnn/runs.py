@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import itertools
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -110,6 +111,11 @@ def refuse_occupied(directory: Path) -> None:
     if occupied:
         resume = "go on with --resume, replace it" if resumable else "replace the run in it, if there is one,"
         raise RunError(f"{directory}: exists; {resume} with --force, or write elsewhere with --output-dir")
+
+
+def another_directory(directory: Path) -> Path:
+    """A directory beside that of a run which is not there yet: NAME-2, NAME-3 and so on."""
+    return next(path for n in itertools.count(2) if not (path := Path(f"{directory}-{n}")).exists())
 
 
 def make_directory(directory: Path) -> list[Path]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from charrnn.cli.options import changed_flags
 from charrnn.cli.output import shell_words
-from charrnn.runs import SHIPPED
+from charrnn.runs import SHIPPED, another_directory
 
 if TYPE_CHECKING:
     from charrnn.training.trainer import Trainer
 
 NAME = "shakespeare"
-# Texts of 20,000 to 160,000 characters were tried (benchmarks/README.md); a long one has less to gain.
+# Texts of 20,000 to 160,000 characters were tried (see the README); a long one has less to gain.
 LONGEST = 250_000
 READ = 2000  # characters of the held-out part, that the shipped model is tried on
 # In nats a character, by which the shipped model must beat the frequencies of the text's own characters. For
@@ -50,14 +48,6 @@ def head_start(trainer: Trainer, texts: tuple[str, ...]) -> str | None:
     shares = counts[counts > 0] / counts.sum()
     if untrained > -(shares * np.log(shares)).sum() - BETTER:
         return None
-    directory = trainer.directory
-    another = next(path for n in itertools.count(2) if not (path := Path(f"{directory}-{n}")).exists())
-    command = [
-        "charrnn",
-        "train",
-        *(texts or corpus.paths),
-        *changed_flags(corpus.config),
-        "--init-from",
-        NAME,
-    ]
-    return f"the shipped model knows such text; begin with it: {shell_words([*command, '-o', str(another)])}"
+    command = ["charrnn", "train", *(texts or corpus.paths), *changed_flags(corpus.config)]
+    command += ["--init-from", NAME, "-o", str(another_directory(trainer.directory))]
+    return f"the shipped model knows such text; begin with it: {shell_words(command)}"

@@ -6,7 +6,8 @@ import dataclasses
 import os
 from pathlib import Path
 
-from charrnn.cli.output import note
+from charrnn.cli.output import note, shell_words
+from charrnn.config import CorpusConfig
 from charrnn.errors import ConfigError, counted
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import find_model, run_name, shipped_models
@@ -26,6 +27,12 @@ def model_path(name: str | None, *, quiet: bool) -> Path:
             quiet=quiet,
         )
     return path
+
+
+def sample_command(path: Path, corpus: CorpusConfig) -> str:
+    """The command that samples from a model's file, in the way that suits what the model learnt."""
+    how = " --each SOURCES" if corpus.pairs else " --lines 10" if corpus.lines else ""
+    return f"charrnn sample -m {shell_words([run_name(path)])}{how}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from charrnn.cli.output import note, one_line, shell_words
+from charrnn.cli.model import sample_command
+from charrnn.cli.output import note, one_line
 from charrnn.config import CorpusConfig, ModelConfig, NGramConfig, TrainingConfig
 from charrnn.errors import counted
-from charrnn.runs import run_name
 from charrnn.settings import flag_of, from_mapping, rules
 from charrnn.training.checks import require_one_validation, run_directory
 from charrnn.training.counting import BYTES_PER_SYMBOL, Counted, count_run
@@ -98,6 +98,4 @@ def result_lines(found: Counted) -> list[str]:
         assert found.model.grams is not None
         order = found.model.grams.highest
         lines.append(f"validation  {nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char (order {order})")
-    kind = found.corpus.config
-    how = " --each SOURCES" if kind.pairs else " --lines 10" if kind.lines else ""
-    return [*lines, f"sample      charrnn sample -m {shell_words([run_name(found.path)])}{how}"]
+    return [*lines, f"sample      {sample_command(found.path, found.corpus.config)}"]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 from charrnn.cli.head_start import head_start
 from charrnn.cli.heldout import held_out_verdict, warning
+from charrnn.cli.model import sample_command
 from charrnn.cli.options import changed_flags, written_duration
 from charrnn.cli.output import LONGEST, one_line, shell_words
 from charrnn.config import MOST_DROPOUT, ModelConfig
 from charrnn.errors import counted
 from charrnn.files import MODEL_FILE
-from charrnn.runs import run_name
+from charrnn.runs import another_directory, run_name
 from charrnn.settings import flag_of
 from charrnn.text.corpus import Corpus
 from charrnn.text.line_ends import count_line_ends
@@ -111,8 +111,6 @@ def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
     path = trainer.directory / MODEL_FILE
     progress = trainer.progress
     assert progress.best is not None
-    kind = trainer.corpus.config
-    how = " --each SOURCES" if kind.pairs else " --lines 10" if kind.lines else ""
     split = "validation" if len(trainer.corpus.validation) else "training"
     start = head_start(trainer, texts)
     return [
@@ -121,7 +119,7 @@ def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
         f"(step {progress.best_step} of {progress.step})",
         f"verdict     {verdict(trainer)}",
         *([] if start is None else [f"start       {start}"]),
-        f"sample      charrnn sample -m {shell_words([run_name(path)])}{how}",
+        f"sample      {sample_command(path, trainer.corpus.config)}",
     ]
 
 
@@ -162,7 +160,7 @@ def ways_on(trainer: Trainer, corpus: tuple[str, ...], output_dir: Path | None) 
     where = [] if output_dir is None else ["-o", str(directory)]
     if len(shell_words(texts)) > LONGEST // 2:  # whose commands would be cut
         texts, where = ["CORPUS"], ["-o", str(directory)]
-    another = next(path for n in itertools.count(2) if not (path := Path(f"{directory}-{n}")).exists())
+    another = another_directory(directory)
     train, new = ["charrnn", "train", *texts], ["-o", str(another)]
     model = trainer.model.config  # whose other settings may have been chosen
     shape = ModelConfig(model.cell, model.num_layers, embedding_size=model.embedding_size)
