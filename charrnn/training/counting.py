@@ -20,10 +20,8 @@ from charrnn.model.grams import pack
 from charrnn.model.ngram import MOST_COUNTED, NGrams
 from charrnn.runs import is_running, prepare_run, refuse_occupied
 from charrnn.text.corpus import Corpus, read_corpus
-from charrnn.text.items import begins_of, find_items, some_items
-from charrnn.text.pairs import target_mask
-from charrnn.text.scored import unknown_nats
-from charrnn.text.tokenizer import Ids
+from charrnn.text.items import begins_of, find_items
+from charrnn.text.validated import is_itemized, validated
 from charrnn.training.checks import require_enough, require_paths
 from charrnn.training.lock import RunLock
 
@@ -140,46 +138,20 @@ def count_grams(corpus: Corpus, highest: int) -> tuple[NGrams, int]:
     return NGrams(ids, corpus.tokenizer.size, start, highest, items=items), len(ids)
 
 
-def is_itemized(corpus: Corpus) -> bool:
-    """Whether each line of the corpus is a sequence of its own."""
-    return corpus.config.lines or corpus.config.pairs
-
-
 def validate(grams: NGrams, corpus: Corpus, most: int) -> tuple[NDArray[np.float64], int]:
     """The validation loss of each order (orders,) in nats a symbol, and of how many symbols it is the mean.
 
-    What is scored, ``most`` symbols or little more, is what a training of a network scores: see
-    ``validation``. With nothing to score, no orders and 0.
+    What is scored, ``most`` symbols or little more, is what a training of a network scores. With nothing to
+    score, no orders and 0.
     """
-    if corpus.val is not None:
-        text = corpus.val.beginning(most)
-        ids, count, nats = text.ids, text.characters, float(unknown_nats(text.unknown, text.tokenizer).sum())
-        begins = begins_of(text.place(text.line_ends), len(ids)) if is_itemized(corpus) else None
-    else:
-        ids, nats = validated_ids(corpus, most), 0.0
-        count = len(ids)
-        begins = None
-        if is_itemized(corpus):
-            begins = begins_of(find_items(ids, corpus.tokenizer.start).ends, len(ids))
-    wanted = np.ones(len(ids), bool)
-    if corpus.config.pairs:
-        wanted = target_mask(ids, corpus.tokenizer.start, int(corpus.tokenizer.lookup("\t")[0]))
-        count = int(wanted.sum())
-    if count == 0 or len(ids) == 0:
+    scored = validated(corpus, most)
+    if scored.count == 0 or len(scored.ids) == 0:
         return np.zeros(0), 0
-    sums = np.full(grams.highest, nats)
-    for place, found in grams.log_probabilities(ids, begins):
-        sums -= found @ wanted[place : place + found.shape[1]]
-    return sums / count, count
-
-
-def validated_ids(corpus: Corpus, most: int) -> Ids:
-    """The part of the validation split that is scored: whole items, where each is a sequence."""
-    start = corpus.tokenizer.start
-    if corpus.config.lines:
-        return some_items(corpus.validation, start, most)
-    ids = corpus.validation[:most]
-    return ids[: np.flatnonzero(ids == start)[-1] + 1] if corpus.config.pairs and len(ids) else ids
+    begins = None if scored.ends is None else begins_of(scored.ends, len(scored.ids))
+    sums = np.full(grams.highest, scored.unknown_nats)
+    for place, found in grams.log_probabilities(scored.ids, begins):
+        sums -= found @ scored.learnt[place : place + found.shape[1]]
+    return sums / scored.count, scored.count
 
 
 def _size(grams: NGrams, order: int) -> int:

@@ -1,4 +1,4 @@
-"""The held-out pairs of a training: which symbols have a loss, and how many targets come out right."""
+"""The held-out pairs of a training: how many targets come out exactly right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from charrnn.model.device import Machine
 from charrnn.model.network import Forward
 from charrnn.text.items import find_items
-from charrnn.text.pairs import target_mask
 from charrnn.text.tokenizer import Ids, Tokenizer
 from charrnn.training.batches import IGNORED, PairBatches
 
@@ -17,18 +16,11 @@ EXACT_BATCH = 64
 
 
 class HeldOut:
-    """The held-out pairs that choose the best model.
-
-    Attributes:
-        predicted: (symbols,) which symbols are a target's or its line end, and have a loss.
-        count: how many these are.
-    """
+    """A sample of the held-out pairs, whose targets are to come out exactly right."""
 
     def __init__(self, ids: Ids, tokenizer: Tokenizer, device: torch.device) -> None:
-        newline, tab = tokenizer.start, int(tokenizer.lookup("\t")[0])
-        self.predicted = target_mask(ids, newline, tab)
-        self.count = int(self.predicted.sum())
-        self._sample = sample_of(ids, newline, tab, device)
+        tab = int(tokenizer.lookup("\t")[0])
+        self._sample = sample_of(ids, tokenizer.start, tab, device)
         self._banned = [tab] if tokenizer.unknown is None else [tab, tokenizer.unknown]
 
     def exact(self, model: Forward, machine: Machine) -> float:

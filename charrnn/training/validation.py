@@ -11,8 +11,7 @@ from charrnn.evaluation.torch_scorer import line_pieces, score_pieces
 from charrnn.model.device import Machine
 from charrnn.model.network import CharRNN, Forward
 from charrnn.text.corpus import Corpus
-from charrnn.text.items import find_items, some_items
-from charrnn.text.scored import unknown_nats
+from charrnn.text.validated import validated
 from charrnn.training.pairs import HeldOut
 from charrnn.training.replicas import Replicas, SharedForward
 
@@ -29,20 +28,11 @@ class Validation:
     def __init__(self, corpus: Corpus, most: int, machine: Machine, replicas: Replicas | None = None) -> None:
         self._replicas = replicas or Replicas()  # which share the work
         self._machine = Machine(machine.device, bf16=False)
-        self._start, self._lines = corpus.tokenizer.start, corpus.config.lines
-        self._text = None if corpus.val is None else corpus.val.beginning(most)
-        self.ids = corpus.validation[:most] if self._text is None else self._text.ids
-        if self._lines and self._text is None:
-            self.ids = some_items(corpus.validation, self._start, most)
+        self._start, self._scored = corpus.tokenizer.start, validated(corpus, most)
+        self.ids, self.count = self._scored.ids, self._scored.count
         self._pairs: HeldOut | None = None
         if corpus.config.pairs and len(self.ids):
-            self.ids = self.ids[: np.flatnonzero(self.ids == self._start)[-1] + 1]
             self._pairs = HeldOut(self.ids, corpus.tokenizer, machine.device)
-        self.count = len(self.ids)
-        if self._text is not None:
-            self.count = self._text.characters
-        if self._pairs is not None:
-            self.count = self._pairs.count
 
     def loss(self, model: CharRNN, evaluating: Callable[[float], bool]) -> float | None:
         """The loss in nats per symbol, in float32; None if there is nothing to score, or when stopped.
@@ -53,13 +43,11 @@ class Validation:
         """
         if len(self.ids) == 0:
             return None
-        nats, done = 0.0, 0
-        if self._text is not None:
-            nats = float(unknown_nats(self._text.unknown, self._text.tokenizer).sum())
+        nats, done = self._scored.unknown_nats, 0
         model.eval()
         try:
             for place, scores in self._pieces(SharedForward(model, self._replicas)):
-                learnt = slice(None) if self._pairs is None else self._pairs.predicted[place:][: len(scores)]
+                learnt = self._scored.learnt[place : place + len(scores)]
                 nats -= float(scores[learnt].sum(dtype=np.float64))
                 done += len(scores)
                 if evaluating(done / len(self.ids)):
@@ -69,11 +57,8 @@ class Validation:
         return nats / self.count
 
     def _pieces(self, model: Forward) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        if self._lines or self._pairs is not None:
-            ends = find_items(self.ids, self._start).ends
-            if self._text is not None:
-                ends = self._text.place(self._text.line_ends)
-            return line_pieces(model, self.ids, ends, self._start, self._machine)
+        if self._scored.ends is not None:
+            return line_pieces(model, self.ids, self._scored.ends, self._start, self._machine)
         return score_pieces(model, self.ids, self._start, self._machine)
 
     def exact(self, model: CharRNN) -> float | None:

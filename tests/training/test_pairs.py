@@ -124,7 +124,7 @@ def test_validation_is_on_the_held_out_targets(trained: Trainer) -> None:
     assert loss == pytest.approx(sum(naive) / len(naive), abs=1e-5)
     model.eval()
     held_out = HeldOut(corpus.validation, corpus.tokenizer, CPU)
-    assert held_out.count == len(naive)
+    assert trained.validation.count == len(naive)
     file = ModelFile(export_weights(model), model.config, corpus.tokenizer, {"pairs": True})
     session = SamplingSession(file, SamplingConfig(temperature=0.0))
     found = EachLine(session).texts([[pair.split("\t")[0] for pair in pairs]])
