@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, ConfigError, counted
 from charrnn.files import SpilledArray
 from charrnn.system import Launch
 from charrnn.text.corpus import Corpus
@@ -56,12 +56,14 @@ class Group:
 
     def __init__(self, launch: Launch | None = None) -> None:
         self.rank, self.size = (launch.rank, launch.size) if launch else (0, 1)
+        self._workers = launch.local_size if launch else 1
         self._local = launch is None or launch.size == launch.local_size
         if launch is None or self.size == 1:
             return
         backend = "gloo"
         if torch.cuda.is_available():
-            torch.cuda.set_device(launch.local_rank)
+            if launch.local_rank < torch.cuda.device_count():
+                torch.cuda.set_device(launch.local_rank)
             backend = "cpu:gloo,cuda:nccl"
         with self._meeting(), _ended_by_signals():
             place = rendezvous("env://", self.rank, self.size, timeout=PATIENCE)
@@ -75,6 +77,21 @@ class Group:
     def first(self) -> bool:
         """Whether this is the process that decides, speaks and writes."""
         return self.rank == 0
+
+    def require_device(self, device: torch.device) -> None:
+        """Checks that each of this machine's processes has a GPU to itself, if it is to train on one.
+
+        Raises:
+            ConfigError: there are fewer GPUs.
+        """
+        if device.type != "cuda" or self.size == 1:
+            return
+        found = torch.cuda.device_count()
+        if found < self._workers:
+            raise ConfigError(
+                f"{self._workers} workers on {counted(found, 'GPU')}: each needs one of its own; start "
+                f"{found} (torchrun --nproc-per-node {found}), or train with --device cpu"
+            )
 
     def sum(self, tensor: Tensor) -> None:
         """Replaces a tensor by its sum over all processes, the same to the last bit in each."""
@@ -167,7 +184,8 @@ class Meeting:
     """One message that sums gradients, the loss and the first process's decision over all processes.
 
     Attributes:
-        gradients: of each parameter, views of the message; first this process's, then the sum.
+        flat: all gradients (count,), a view of the message.
+        gradients: of each parameter, views of that; first this process's, then the sum.
         loss: a scalar, likewise.
     """
 
@@ -176,7 +194,7 @@ class Meeting:
         sizes = [parameter.numel() for parameter in parameters]
         self._message = torch.zeros(sum(sizes) + 3, device=device)
         *parts, loss, self._decision = torch.split(self._message, [*sizes, 1, 2])
-        self.loss = loss[0]
+        self.flat, self.loss = self._message[:-3], loss[0]
         self.gradients = [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
     def clear(self) -> None:

@@ -159,6 +159,7 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     training: TrainingConfig = from_mapping(TrainingConfig, asked).with_length()
     prepare_torch(training.threads)
     machine = choose_machine(training.device, training.precision)
+    group.require_device(machine.device)
     machine = dataclasses.replace(machine, workers=group.size)
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
@@ -245,6 +246,7 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, 
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))
     prepare_torch(session.threads)
     machine = choose_machine(saved.training.device, saved.precision)
+    group.require_device(machine.device)
     keep_every = session.keep_every or saved.training.keep_every
     replicas = session.replicas
     if replicas is None and saved.training.replicas is not None:

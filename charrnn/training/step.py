@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,27 +17,14 @@ from charrnn.config import ModelConfig, TrainingConfig
 from charrnn.errors import ConfigError, counted
 from charrnn.model.device import Machine
 from charrnn.model.file import Tensors
-from charrnn.model.network import CharRNN, State, detach, parameters_by_name
+from charrnn.model.network import CharRNN, State, parameters_by_name
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import IGNORED, Batches, LaneBatches, build_batches
 from charrnn.training.dropout import Masks
 from charrnn.training.group import GATHER, STEP, Group, Meeting
-from charrnn.training.optimizer import build_optimizers, clip_gradients, update
+from charrnn.training.optimizer import build_optimizers, clip_flat, clip_gradients, update
+from charrnn.training.part import Part, PartComputation
 from charrnn.training.replicas import Replicas, default_replicas, join_states, split
-
-
-class Part(NamedTuple):
-    """What a replica finds out about its lanes or items of a batch.
-
-    Attributes:
-        loss: their share of the batch's loss, in nats a character.
-        gradients: of this share, of each parameter.
-        hidden: the state after them.
-    """
-
-    loss: Tensor
-    gradients: Sequence[Tensor]
-    hidden: State
 
 
 class TrainingStep:
@@ -75,6 +61,8 @@ class TrainingStep:
         self._masks = [Masks(model.config, config.seed, machine.device) for _ in range(self.replicas.count)]
         self._clip = config.clip
         self._parameters = list(model.parameters())
+        alike = isinstance(batches, LaneBatches) and self.replicas.count == 1
+        self._part = PartComputation(model, machine, alike=alike)
         self._meeting = Meeting(self.group, self._parameters, machine.device)
         self._hidden: list[State] | None = None  # of each replica's lanes
         self.loss = self.gradient_norm = torch.zeros((), device=machine.device)
@@ -161,9 +149,26 @@ class TrainingStep:
         self.loss = self._meeting.loss.clone()
         for parameter, gradient in zip(self._parameters, self._meeting.gradients, strict=True):
             parameter.grad = gradient
-        self.gradient_norm = clip_gradients(self._parameters, self._clip)
-        if self._gradients_usable():
-            update(self.optimizers, number, rate)
+        if self.machine.device.type != "cpu":
+            self._clip_unseen()
+        else:
+            self.gradient_norm = clip_gradients(self._parameters, self._clip)
+            if not (math.isfinite(self.loss) and math.isfinite(self.gradient_norm)):
+                self._hidden = None
+                return
+        update(self.optimizers, number, rate)
+
+    def _clip_unseen(self) -> None:
+        """Clips on an accelerator, whose values would have to be waited for.
+
+        Where they are not finite, the update is made with gradients of zero, and the hidden state is zeroed.
+        """
+        self.gradient_norm, finite = clip_flat(self._meeting.flat, self._clip, self.loss)
+        if self._hidden is not None:
+            self._hidden = [
+                [tuple(torch.where(finite, tensor, 0.0) for tensor in layer) for layer in state]
+                for state in self._hidden
+            ]
 
     def _compute(self, number: int) -> None:
         """Computes this process's part of a step's loss and gradients, and carries its hidden state on."""
@@ -182,9 +187,7 @@ class TrainingStep:
                 read, learnt = _without_padding(read, learnt)
             state = None if fresh else self._hidden[index]  # type: ignore[index]
             masks = self._masks[index](number, begin, end)  # (layers, 1, part, hidden)
-            with self.machine.autocast():
-                loss, state = self.model.loss(read, learnt, state, masks, count)
-            return Part(loss.detach(), torch.autograd.grad(loss, self._parameters), detach(state))
+            return self._part(read, learnt, state, masks, count)
 
         shares = self._shares(inputs.shape[1])
         found = self.replicas.map(compute, range(len(shares)), *zip(*shares, strict=True))
@@ -209,25 +212,6 @@ class TrainingStep:
             self._meeting.loss.copy_(torch.stack([part.loss for part in parts]).sum())
         else:  # fewer items than processes
             self._meeting.clear()
-
-    def _gradients_usable(self) -> bool:
-        """Whether to update; values that are not finite must reach neither weights nor hidden state."""
-        if self.machine.device.type == "cpu":
-            if math.isfinite(self.loss) and math.isfinite(self.gradient_norm):
-                return True
-            self._hidden = None
-            return False
-        # Checking would wait for an accelerator: there the update is made with gradients of zero instead.
-        finite = torch.isfinite(self.loss + self.gradient_norm)
-        for parameter in self._parameters:
-            if parameter.grad is not None:
-                parameter.grad = torch.where(finite, parameter.grad, 0.0)
-        if self._hidden is not None:
-            self._hidden = [
-                [tuple(torch.where(finite, tensor, 0.0) for tensor in layer) for layer in state]
-                for state in self._hidden
-            ]
-        return True
 
     def capture(self) -> Tensors:
         """Copies of all that the next steps depend on, and the last gradient's norm, as named arrays.

@@ -15,7 +15,15 @@ import torch
 from charrnn.config import MATRIX_RATES, Cell, ModelConfig, TrainingConfig
 from charrnn.model.network import CharRNN, parameters_by_name
 from charrnn.settings import default_of
-from charrnn.training.optimizer import AdamW, Muon, build_optimizers, clip_gradients, orthogonalize, update
+from charrnn.training.optimizer import (
+    AdamW,
+    Muon,
+    build_optimizers,
+    clip_flat,
+    clip_gradients,
+    orthogonalize,
+    update,
+)
 from charrnn.training.schedule import rate_at
 from tests.conftest import PLAY
 
@@ -128,6 +136,25 @@ def test_gradients_are_clipped_by_their_common_norm(most: float) -> None:
         assert parameter.grad is not None
         expected = before[name] * min(1.0, most / norm)
         np.testing.assert_allclose(parameter.grad.numpy(), expected, rtol=1e-4 if most < norm else 0)
+
+
+@pytest.mark.parametrize("most", [0.5, 50.0])
+def test_gradients_are_clipped_without_looking_at_them(most: float) -> None:
+    """As an accelerator does it: scaled down to the largest norm, zero where anything is not finite."""
+    torch.manual_seed(0)
+    before = torch.randn(40)
+    norm = float(before.norm())
+    gradients = before.clone()
+    found, finite = clip_flat(gradients, most, torch.tensor(1.0))
+    assert float(found) == pytest.approx(norm, rel=1e-6)
+    assert bool(finite)
+    assert torch.allclose(gradients, before * min(1.0, most / norm), rtol=1e-5)
+    for loss, broken in ((math.nan, 1.0), (1.0, math.inf), (1.0, math.nan)):
+        gradients = before.clone()
+        gradients[3] *= broken
+        _, finite = clip_flat(gradients, most, torch.tensor(loss))
+        assert not finite
+        assert not gradients.any()
 
 
 def build(
