@@ -64,25 +64,34 @@ class Replicas:
     def __init__(self, count: int = 1, threads: int | None = None) -> None:
         self.count = count
         self._threads = threads or available_cores()
-        self._pool: ThreadPoolExecutor | None = None
-        if count > 1:
-            # torch keeps a number of threads for each thread that calls it.
-            self._pool = ThreadPoolExecutor(
-                count, "replica", initializer=torch.set_num_threads, initargs=(self._each,)
-            )
+        self._pools: dict[int, ThreadPoolExecutor] = {}  # by how many replicas compute in them
+        self._sharing = count > 1  # whether the caller's threads are this object's to set
 
-    @property
-    def _each(self) -> int:
-        """The threads of the processor that a replica has."""
-        return max(1, self._threads // self.count)
+    def resize(self, count: int) -> None:
+        """Changes how many there are, when none of them computes."""
+        self.count, self._sharing = count, True
 
     def begin(self) -> None:
         """Gives the caller's torch as many threads as a replica has, for what lies between calls of ``map``.
 
         More would wait for each other wherever another program has a core.
         """
-        if self._pool is not None:
+        if self._sharing:
             torch.set_num_threads(self._each)
+
+    @property
+    def _each(self) -> int:
+        """The threads of the processor that a replica has."""
+        return max(1, self._threads // self.count)
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads of as many replicas as there are now."""
+        if self.count not in self._pools:
+            # torch keeps a number of threads for each thread that calls it.
+            self._pools[self.count] = ThreadPoolExecutor(
+                self.count, "replica", initializer=torch.set_num_threads, initargs=(self._each,)
+            )
+        return self._pools[self.count]
 
     def map(self, function: Callable[..., T], *arguments: Iterable[Any]) -> list[T]:
         """What the function returns for each of the arguments, in their order; computed at once.
@@ -90,9 +99,10 @@ class Replicas:
         Raises:
             Exception: the first that was raised, when all have ended.
         """
-        if self._pool is None:
+        if self.count == 1:
             return list(map(function, *arguments))
-        running = [self._pool.submit(function, *each) for each in zip(*arguments, strict=False)]
+        pool = self._pool()
+        running = [pool.submit(function, *each) for each in zip(*arguments, strict=False)]
         for future in running:
             future.exception()  # waits: what they work on must not change under them
         return [future.result() for future in running]

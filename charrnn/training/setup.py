@@ -33,6 +33,8 @@ from charrnn.training.checks import require_enough, require_one_validation, requ
 from charrnn.training.choices import choose_model
 from charrnn.training.group import Group
 from charrnn.training.lock import RunLock
+from charrnn.training.pace import Pace
+from charrnn.training.replicas import default_replicas
 from charrnn.training.schedule import LEAST_SHARE
 from charrnn.training.state import TrainingState, load_training
 from charrnn.training.stopwatch import Before, Stopwatch
@@ -174,12 +176,25 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     training = dataclasses.replace(chosen.training, time=training.time)
     trainer = Trainer(corpus, chosen.model, training, machine, directory, lock, group)
     transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
+    trainer.pace = _pace(trainer, asked)
     trainer.share()
     inputs = [*corpus.inputs, *([] if request.init_from is None else [request.init_from])]
     prepare_run(directory, force=request.force, cache=corpus.cache, inputs=inputs)
     before = watch.before()
     trainer.progress.before = before.total
     return Prepared(trainer, before, chosen.reason, transfer)
+
+
+def _pace(trainer: Trainer, asked: Mapping[str, Any]) -> Pace | None:
+    """What looks after the number of replicas: nothing where it was asked for, or could not be another.
+
+    Without --time nothing does either: such a training can be repeated to the last bit.
+    """
+    training, machine = trainer.config, trainer.machine
+    if training.time is None or "replicas" in asked or machine.workers > 1 or machine.device.type != "cpu":
+        return None
+    most = default_replicas(training, trainer.step.batches.batch, machine)
+    return Pace(trainer.step.replicas.count, most, time.monotonic()) if most > 1 else None
 
 
 def _with_time_left(training: TrainingConfig, watch: Stopwatch) -> TrainingConfig:
@@ -261,6 +276,7 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, 
     )
     trainer = Trainer(corpus, saved.architecture, training, machine, directory, lock, group)
     trainer.restore(saved)
+    trainer.pace = _pace(trainer, request.settings)
     if longer:
         trainer.progress.extend()
         trainer.progress.before += watch.before().total

@@ -6,6 +6,7 @@ nothing of clocks, files or evaluations; which step it is and how large the lear
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ class TrainingStep:
         self.model, self.batches, self.optimizers, self.machine = model, batches, optimizers, machine
         self.replicas, self.group = replicas or Replicas(), group or Group()
         assert config.seed is not None
-        self._masks = [Masks(model.config, config.seed, machine.device) for _ in range(self.replicas.count)]
+        self._new_masks = functools.partial(Masks, model.config, config.seed, machine.device)
+        self._masks = [self._new_masks() for _ in range(self.replicas.count)]
         self._clip = config.clip
         self._parameters = list(model.parameters())
         alike = isinstance(batches, LaneBatches) and self.replicas.count == 1
@@ -100,6 +102,19 @@ class TrainingStep:
             [tuple(tensor[:, begin:end].contiguous() for tensor in layer) for layer in state]
             for begin, end in self._shares(self.batches.batch)
         ]
+
+    def resize(self, replicas: int) -> None:
+        """Shares the lanes or items of this process among so many replicas from the next step on."""
+        if replicas == self.replicas.count:
+            return
+        hidden = self.hidden
+        self.replicas.resize(replicas)
+        self._masks += [self._new_masks() for _ in range(replicas - len(self._masks))]
+        if hidden is not None:
+            self._hidden = [
+                [tuple(tensor[:, begin:end].contiguous() for tensor in layer) for layer in hidden]
+                for begin, end in split(0, hidden[0][0].shape[1], replicas)
+            ]
 
     def gather(self) -> State | None:
         """The hidden state of all processes' lanes; all of them must call it."""

@@ -28,6 +28,7 @@ from charrnn.training.group import RETURN, STOP, Group
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.lock import RunLock
 from charrnn.training.log import Log
+from charrnn.training.pace import Pace
 from charrnn.training.progress import Progress
 from charrnn.training.schedule import Schedule, most_passes
 from charrnn.training.state import TrainingState, load_training, save_training
@@ -59,6 +60,7 @@ class Trainer:
         recent_loss: the training loss averaged over about fifty steps, for showing.
         group: the processes that train together, of which this is the first.
         stopping: to be set from outside (a signal handler) to save and stop after the current step.
+        pace: what changes the number of replicas while it trains, if anything does; to be set from outside.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Trainer:
         )
         self.stopping = False
         self.recent_loss = math.nan
+        self.pace: Pace | None = None
         self._pending: list[Tensor] = []  # losses not yet fetched from the device
 
     @property
@@ -103,8 +106,6 @@ class Trainer:
     def finished(self) -> bool:
         """Whether the training is complete, its last evaluation included."""
         return self.schedule.finished
-
-    # -- the loop ------------------------------------------------------------------------------------
 
     def run(self, listener: Listener | None = None) -> None:
         """Trains to the end of the schedule, calling the listener; the run's directory is locked meanwhile.
@@ -170,9 +171,12 @@ class Trainer:
         fetching = len(self._pending) >= FETCH_EVERY or self.machine.device.type == "cpu"
         if fetching:
             self.machine.synchronize()
-        self.schedule.stepped(time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        self.schedule.stepped(seconds)
         if fetching:
             self._collect_losses()
+        if self.pace is not None:
+            self.step.resize(self.pace.stepped(seconds, time.monotonic()))
         self._listener.stepped(self.status())
 
     def status(self) -> Status:
@@ -223,8 +227,6 @@ class Trainer:
         again.seconds, again.aside, again.skipped = now.seconds, now.aside, now.skipped
         self._listener.set_back(self.status())
 
-    # -- evaluation ----------------------------------------------------------------------------------
-
     def _evaluate(self) -> None:
         """Scores the validation split, logs the result, and keeps the model if it is the best so far."""
         began = time.perf_counter()
@@ -259,8 +261,6 @@ class Trainer:
         """Tells the listener how much of an evaluation is done; returns whether to stop."""
         self._listener.evaluating(share)
         return self.stopping
-
-    # -- model and state -----------------------------------------------------------------------------
 
     def model_file(self, quality: dict[str, Any] | None = None) -> ModelFile:
         """The model as it is now, as a model file holds it."""

@@ -58,6 +58,24 @@ def make_step(corpus: Corpus, replicas: int, cell: Cell = "lstm", **changes: Any
     return build_step(corpus, ModelConfig(cell, 2, 16, 6, dropout=0.2, output="all"), config, MACHINE)
 
 
+@pytest.mark.parametrize("name", ["corpus", "lines", "pairs"])
+def test_their_number_may_change_between_steps(name: str, request: pytest.FixtureRequest) -> None:
+    """Resized again and again, a training has weights and state of one that always had one replica."""
+    text = request.getfixturevalue(name)
+    alone, changing = make_step(text, 1), make_step(text, 1)
+    for number, replicas in enumerate((1, 2, 2, 3, 1, 4, 1, 9, 2)):
+        changing.resize(replicas)
+        assert changing.replicas.count == replicas
+        for step in (alone, changing):
+            step(number, rate=0.5)
+    one, other = alone.capture(), changing.capture()
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert math.dist(value.ravel(), other[key].ravel()) <= 1e-4 * (
+            1e-3 + float((value**2).sum() ** 0.5)
+        ), key
+
+
 def advance(step: TrainingStep, begin: int, end: int) -> None:
     """Makes the steps from ``begin`` to ``end``, at half the rates."""
     for number in range(begin, end):

@@ -1,0 +1,73 @@
+"""Which number of replicas makes steps fastest, looked at anew while a training runs.
+
+On a quiet machine threads that split each product can be faster than replicas; as soon as another program
+takes a core they are several times as slow. Other programs come and go, so what was measured once does not
+hold for long. The result of a training does not depend on the number.
+"""
+
+from __future__ import annotations
+
+import collections
+import statistics
+
+TRIAL_STEPS = 4  # with each number, of which the first does not count
+RECENT = 5  # steps, whose typical cost is compared with what was usual
+CHANGED = 1.25  # times as slow or as fast as usual: other programs have come or gone
+LEAST_GAP, LONGEST_GAP = 5.0, 60.0  # seconds from one trial to the next
+
+
+class Pace:
+    """The number of replicas for each next step, by trials of the numbers next to the one in use.
+
+    A trial is due LONGEST_GAP after the last one, or once steps cost much more or less than then, or soon
+    after one that changed the number. Its steps are steps of the training like any others.
+
+    Args:
+        count: replicas to begin with.
+        most: replicas at most.
+        now: seconds, on the clock that ``stepped`` is told.
+
+    Attributes:
+        count: replicas that were fastest last.
+    """
+
+    def __init__(self, count: int, most: int, now: float) -> None:
+        self.count, self._most = count, most
+        self._usual: float | None = None  # seconds of a step
+        self._recent: collections.deque[float] = collections.deque(maxlen=RECENT)
+        self._tried, self._gap = now, LONGEST_GAP
+        self._waiting: list[int] = []  # the replicas of each step of the trial that is left
+        self._costs: dict[int, list[float]] = {}
+
+    def stepped(self, seconds: float, now: float) -> int:
+        """Takes in the seconds of a step; returns the number of replicas for the next one."""
+        if self._waiting:
+            self._costs.setdefault(self._waiting.pop(0), []).append(seconds)
+            if not self._waiting:
+                self._decide(now)
+        else:
+            self._recent.append(seconds)
+            if self._due(now):
+                self._waiting = [count for count in self._candidates() for _ in range(TRIAL_STEPS)]
+        return self._waiting[0] if self._waiting else self.count
+
+    def _candidates(self) -> list[int]:
+        """The numbers to try: the one in use, half and twice as many."""
+        return sorted({self.count, max(1, self.count // 2), min(self._most, 2 * self.count)})
+
+    def _due(self, now: float) -> bool:
+        gap = now - self._tried
+        if len(self._recent) < RECENT or gap < LEAST_GAP or self._most == 1:
+            return False
+        typical = statistics.median(self._recent)
+        if self._usual is None:
+            self._usual = typical
+        return gap >= self._gap or not self._usual / CHANGED < typical < self._usual * CHANGED
+
+    def _decide(self, now: float) -> None:
+        means = {count: statistics.fmean(costs[1:]) for count, costs in self._costs.items()}
+        fastest = min(means, key=means.__getitem__)
+        self._gap = LONGEST_GAP if fastest == self.count else LEAST_GAP
+        self.count, self._usual, self._tried = fastest, means[fastest], now
+        self._costs.clear()
+        self._recent.clear()
