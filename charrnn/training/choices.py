@@ -27,18 +27,31 @@ from charrnn.training.replicas import LEAST_LANES, default_replicas
 from charrnn.training.schedule import FORWARD_SHARE, MOST_PASSES, most_passes
 from charrnn.training.step import TrainingStep, build_step
 
-# From how many characters on, learnt by a medium model in the time, a size was the best one on a text of a
-# million characters: ``python -m benchmarks.sizes`` trains all sizes for several times and prints this.
-MEASURED_BUDGETS = {"medium": 1.5e6, "large": 6.8e6}
-# The other sizes' budgets follow the same power of the hidden size, 3.7: an extrapolation.
+# From how many characters on, that a medium model would learn in the time, a size was the best one: medium
+# and large on a text of a million characters (``python -m benchmarks.sizes`` trains all sizes for several
+# times and prints this), 512 on one of ten million. Other sizes' budgets are extrapolated by GROWTH, the
+# power of the hidden size with which they grow from medium to large, 3.7.
+MEASURED_BUDGETS = {"medium": 1.5e6, "large": 6.8e6, "512": 7e7}
 GROWTH = math.log(6.8e6 / 1.5e6) / math.log(SIZES["large"].hidden_size / SIZES["medium"].hidden_size)
-SMALLEST_BUDGETS = {
-    size: MEASURED_BUDGETS.get(size, 6.8e6 * (model.hidden_size / SIZES["large"].hidden_size) ** GROWTH)
-    for size, model in SIZES.items()
-} | {"tiny": 0.0}
+
+
+def smallest_budgets(measured: Mapping[str, float]) -> dict[str, float]:
+    """The budget of each size, extrapolated from the next smaller one that is measured."""
+    budgets, known = {}, "medium"
+    for size, model in SIZES.items():
+        known = size if size in measured else known
+        budgets[size] = measured[known] * (model.hidden_size / SIZES[known].hidden_size) ** GROWTH
+    return budgets | {"tiny": 0.0}
+
+
+SMALLEST_BUDGETS = smallest_budgets(MEASURED_BUDGETS)
+# An accelerator takes hardly more time for a larger model, so that those above large pay sooner: on ten
+# million characters 768 was better than large after a minute of an H100.
+ACCELERATED_BUDGETS = smallest_budgets({"medium": 1.5e6, "large": 6.8e6})
 
 SMALLEST_BATCH = 4  # sequences; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # factor by which less is read in a time when the batch size is halved
+WIDE_BATCH = 512  # sequences that a GPU reads in hardly more time than one
 TOLERANCE = 0.25  # of a halving, within which the batch size stays: speeds are measured roughly
 # Characters from which on an output that reads all layers gains: 0.02 nats on tiny Shakespeare after equal
 # steps. On a text of 140,000 characters it loses 0.013.
@@ -49,7 +62,6 @@ PAIRS_A_STEP = 64  # more make each pass cheaper, but fewer steps
 MEASURED_SECONDS = 1.0
 MEASURED_SHARE = 0.02  # of --time, where that is less
 MEASURED_STEPS = 8
-NEARLY = 0.9  # times as long, as which all replicas' steps count: they lose least when other programs come
 LEAST_MEASURED = 10.0  # seconds of --time, from which on the number of replicas is measured
 VALIDATED_SHARE = 0.1  # of --time, that one evaluation may take
 LEAST_VALIDATED = 1000  # characters, even so
@@ -84,23 +96,19 @@ def choose_model(
     """
     shape = {name: asked[name] for name in ModelConfig.__dataclass_fields__ if name in asked}
     medium = dataclasses.replace(SIZES["medium"], **shape)
+    training = _widened(training, asked, corpus, machine)
     training = dataclasses.replace(training, replicas=fastest_replicas(medium, training, corpus, machine))
     budget, pairs = characters_read(medium, training, corpus, machine), corpus.config.pairs
     size, why = training.size, f"{training.size}; "
     if size == "auto" and "hidden_size" in shape:
         size, why = "medium", ""  # for what was not asked for
     elif size == "auto":
-        share = learnt_share(corpus)
-        passes = most_passes(training, pairs=pairs) if training.patience else math.inf
-        size = size_for(budget * share, passes * corpus.train_size * share)
-        part = f", {share:.0%} of them in targets" if pairs else ""
-        why = f"{size} (auto: a medium one would read {_amount(budget)}{part}); "
-        size, why = _fitting(size, why, training, corpus, machine)
+        size, why = _choose_size(budget, training, corpus, machine)
     model = dataclasses.replace(SIZES[size], **shape)
     chosen = dataclasses.replace(training, size=size)
     read = budget if model == medium else characters_read(model, training, corpus, machine)
     if "batch_size" not in asked:
-        batch = PAIRS_A_STEP if pairs else batch_for(read, training, corpus.train_size)
+        batch = PAIRS_A_STEP if pairs else batch_for(read, training, corpus.train_size, machine)
         chosen = dataclasses.replace(chosen, batch_size=batch)
     if "replicas" not in asked:
         chosen = _with_lanes_enough(chosen, machine)
@@ -121,6 +129,28 @@ def choose_model(
     if planned < passes:
         times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
     return Chosen(model, chosen, why + times)
+
+
+def _choose_size(
+    budget: float, training: TrainingConfig, corpus: Corpus, machine: Machine
+) -> tuple[str, str]:
+    """The size for a budget of characters that a medium model would read, and why it is that one."""
+    pairs, share = corpus.config.pairs, learnt_share(corpus)
+    passes = most_passes(training, pairs=pairs) if training.patience else math.inf
+    budgets = SMALLEST_BUDGETS if machine.device.type == "cpu" else ACCELERATED_BUDGETS
+    size = size_for(budget * share, passes * corpus.train_size * share, budgets)
+    part = f", {share:.0%} of them in targets" if pairs else ""
+    why = f"{size} (auto: a medium one would read {_amount(budget)}{part}); "
+    return _fitting(size, why, training, corpus, machine)
+
+
+def _widened(
+    training: TrainingConfig, asked: Mapping[str, Any], corpus: Corpus, machine: Machine
+) -> TrainingConfig:
+    """The settings, on an accelerator with WIDE_BATCH sequences to begin with, where the time is given."""
+    if machine.device.type == "cpu" or training.time is None or corpus.config.pairs or "batch_size" in asked:
+        return training
+    return dataclasses.replace(training, batch_size=WIDE_BATCH)
 
 
 def _with_lanes_enough(training: TrainingConfig, machine: Machine) -> TrainingConfig:
@@ -145,18 +175,20 @@ def learnt_share(corpus: Corpus) -> float:
     return float((ends - tabs).sum() / corpus.train_size)
 
 
-def batch_for(read: float, training: TrainingConfig, train_size: int) -> int:
+def batch_for(read: float, training: TrainingConfig, train_size: int, machine: Machine) -> int:
     """The batch size: that of ``training``, halved until the text is hardly read too often.
 
     Args:
         read: characters that can be read with the batch size of ``training``.
         training: the settings.
         train_size: characters to learn from.
+        machine: where; on a processor a step of half the batch is cheaper, on an accelerator hardly.
     """
     if training.epochs is not None:
         halvings = math.log2(training.batch_size * training.seq_length * EPOCHS_STEPS / read)
     else:
-        shrinkage = 0.5 if training.steps is not None else SHRINKAGE
+        alike = training.steps is not None or machine.device.type != "cpu"
+        shrinkage = 0.5 if alike else SHRINKAGE
         most = most_passes(training, pairs=False)
         halvings = math.log(read / train_size / most) / math.log(1 / shrinkage)
     batch = training.batch_size >> max(0, math.ceil(halvings - TOLERANCE))
@@ -179,21 +211,22 @@ def dropout_for(passes: float, train_size: int) -> float:
     return round(min(MOST_DROPOUT, rate), 2)
 
 
-def size_for(read: float, learnt: float = math.inf) -> str:
+def size_for(read: float, learnt: float = math.inf, budgets: Mapping[str, float] = SMALLEST_BUDGETS) -> str:
     """The largest size whose smallest budget is reached.
 
     Args:
         read: characters that a medium model would read in the time.
         learnt: characters that it would read at most, since a text is not read more often than pays; they
-            limit the sizes whose budgets are extrapolated.
+            limit the sizes above large.
+        budgets: the characters that each size wants.
 
-    >>> [size_for(read) for read in (1e4, 3e5, 3e6, 1e7, 3e7, 1e12)]
+    >>> [size_for(read) for read in (1e4, 3e5, 3e6, 1e7, 1e8, 1e12)]
     ['tiny', 'small', 'medium', 'large', '512', '2048']
     >>> size_for(1e12, learnt=1e6)
     'large'
     """
-    reached = [size for size, least in SMALLEST_BUDGETS.items() if read >= least]
-    grown = [size for size in reached if size.isdecimal() and learnt < SMALLEST_BUDGETS[size]]
+    reached = [size for size, least in budgets.items() if read >= least]
+    grown = [size for size in reached if size.isdecimal() and learnt < budgets[size]]
     return reached[-1 - len(grown)]
 
 
@@ -251,7 +284,7 @@ def fastest_replicas(
         if number and time.perf_counter() - began > seconds:
             break
     typical = {count: statistics.median_low(found[1:] or found) for count, found in costs.items()}
-    return min(typical, key=lambda count: typical[count] * (NEARLY if count == most else 1.0))
+    return min(typical, key=typical.__getitem__)
 
 
 def measure_speed(model: ModelConfig, training: TrainingConfig, corpus: Corpus, machine: Machine) -> float:

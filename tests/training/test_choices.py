@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,15 +20,17 @@ from charrnn.config import (
     ModelConfig,
     TrainingConfig,
 )
-from charrnn.model.device import choose_machine
+from charrnn.model.device import Machine, choose_machine
 from charrnn.settings import from_mapping
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.batches import fit_shape
 from charrnn.training.choices import (
+    ACCELERATED_BUDGETS,
     EPOCHS_STEPS,
     SHRINKAGE,
     SMALLEST_BATCH,
     SMALLEST_BUDGETS,
+    WIDE_BATCH,
     Chosen,
     batch_for,
     choose_model,
@@ -39,6 +42,8 @@ from charrnn.training.choices import (
 )
 from charrnn.training.schedule import MOST_PASSES
 from charrnn.training.step import TrainingStep
+
+CPU, GPU = (Machine(torch.device(name), bf16=False) for name in ("cpu", "cuda"))
 
 
 @pytest.fixture
@@ -64,21 +69,53 @@ def choose(corpus: Corpus, **asked: object) -> Chosen:
 
 
 def test_more_time_makes_larger_models() -> None:
-    """The table's budgets grow with the sizes, and each size is chosen from its budget on."""
-    assert list(SMALLEST_BUDGETS) == list(SIZES)
-    assert [round(SMALLEST_BUDGETS[size] / 1e5) for size in ("small", "512", "2048")] == [1, 199, 34878]
-    for (_, least), (size, budget) in itertools.pairwise(SMALLEST_BUDGETS.items()):
-        assert least < budget
-        assert size_for(budget) == size != size_for(0.999 * budget)
-    hidden = [SIZES[size].hidden_size for size in SMALLEST_BUDGETS]
+    """The tables' budgets grow with the sizes, and each size is chosen from its budget on."""
+    wanted = ("small", "512", "768", "2048")
+    for budgets, millions in (
+        (SMALLEST_BUDGETS, (0.1, 70, 317.3, 12286)),
+        (ACCELERATED_BUDGETS, (0.1, 19.9, 90.1, 3487.8)),
+    ):
+        assert list(budgets) == list(SIZES)
+        assert [round(budgets[size] / 1e6, 1) for size in wanted] == pytest.approx(millions, rel=0.005)
+        for (_, least), (size, budget) in itertools.pairwise(budgets.items()):
+            assert least < budget
+            assert size_for(budget, budgets=budgets) == size != size_for(0.999 * budget, budgets=budgets)
+    hidden = [model.hidden_size for model in SIZES.values()]
     assert hidden == sorted(hidden)
 
 
 def test_large_models_need_large_texts() -> None:
-    """Sizes whose budgets are extrapolated are chosen only for texts that are long enough for them."""
-    for text, largest in ((1e5, "large"), (1e6, "large"), (1e7, "768"), (1e8, "1536"), (1e9, "2048")):
+    """Sizes above large are chosen only for texts that are long enough for them."""
+    for text, largest, accelerated in (
+        (1e5, "large", "large"),
+        (1e6, "large", "large"),
+        (1e7, "512", "768"),
+        (1e8, "1024", "1536"),
+        (1e9, "1536", "2048"),
+    ):
         assert size_for(1e12, MOST_PASSES * text) == largest
+        assert size_for(1e12, MOST_PASSES * text, ACCELERATED_BUDGETS) == accelerated
         assert size_for(5e6, MOST_PASSES * text) == "medium"
+
+
+@pytest.mark.usefixtures("speeds")
+def test_an_accelerator_reads_in_wide_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --time a GPU begins with WIDE_BATCH sequences, halved until the text is hardly read too often."""
+    monkeypatch.setattr("charrnn.training.choices.free_memory", lambda _: 8e10)
+    path = tmp_path / "text.txt"
+    path.write_text("to be or not to be, that is what it said\n" * 25_000)
+    corpus, asked = read_corpus([str(path)], CorpusConfig()), {"seed": 1, "size": "medium"}
+
+    def batch(machine: Machine, **more: object) -> int:
+        training: TrainingConfig = from_mapping(TrainingConfig, asked | more)
+        return choose_model(asked | more, training, corpus, machine).training.batch_size
+
+    passes = corpus.train_size / 10_000.0  # seconds that one takes at the speed of the fixture
+    assert batch(GPU, time=passes) == WIDE_BATCH
+    assert batch(GPU, time=8 * MOST_PASSES * passes) == WIDE_BATCH // 8
+    assert batch(CPU, time=passes) == 32
+    assert batch(GPU, steps=100) == 32
+    assert batch(GPU, time=passes, batch_size=7) == 7
 
 
 @pytest.mark.usefixtures("speeds")
@@ -145,13 +182,15 @@ def test_a_short_text_is_read_in_fewer_streams() -> None:
     million = 1_000_000
     counted = TrainingConfig(steps=1, batch_size=32)
     for factor, batch in ((0.5, 32), (1.1, 32), (1.5, 16), (2.3, 16), (4, 8), (8, 4), (1000, SMALLEST_BATCH)):
-        assert batch_for(factor * MOST_PASSES * million, counted, million) == batch
+        assert batch_for(factor * MOST_PASSES * million, counted, million, CPU) == batch
     timed = TrainingConfig(time=60.0, batch_size=32)  # where fewer streams make more steps in the time
-    assert batch_for(MOST_PASSES * million / SHRINKAGE, timed, million) == 16
-    assert batch_for(MOST_PASSES * million / SHRINKAGE**1.5, timed, million) == 8
-    assert batch_for(1e12, dataclasses.replace(timed, batch_size=2), million) == 2
+    assert batch_for(MOST_PASSES * million / SHRINKAGE, timed, million, CPU) == 16
+    assert batch_for(MOST_PASSES * million / SHRINKAGE**1.5, timed, million, CPU) == 8
+    assert batch_for(1e12, dataclasses.replace(timed, batch_size=2), million, CPU) == 2
     epochs = TrainingConfig(epochs=10.0)
-    assert batch_for(10 * EPOCHS_STEPS * 64, epochs, EPOCHS_STEPS * 64) == 8  # for 3,000 steps at least
+    assert batch_for(10 * EPOCHS_STEPS * 64, epochs, EPOCHS_STEPS * 64, CPU) == 8  # for 3,000 steps at least
+    wide = TrainingConfig(time=60.0, batch_size=512)  # whose steps take a GPU as long as those of fewer
+    assert batch_for(8 * MOST_PASSES * million, wide, million, GPU) == 64
 
 
 @pytest.mark.usefixtures("speeds")
