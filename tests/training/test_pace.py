@@ -49,11 +49,10 @@ def test_it_turns_to_replicas_while_another_program_runs() -> None:
     def costs(now: float, count: int) -> float:
         return (busy if came <= now < went else quiet)[count]
 
-    pace, counts = Pace(1, 2, 0.0), []
-    now = 0.0
+    pace, now = Pace(1, 2, 0.0), 0.0
+    counts = [(now, pace.count)]
     while now < 300.0:
-        count = counts[-1][1] if counts else 1
-        seconds = costs(now, count)
+        seconds = costs(now, counts[-1][1])
         now += seconds
         counts.append((now, pace.stepped(seconds, now)))
     shares = [
