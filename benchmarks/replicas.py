@@ -4,8 +4,10 @@
 
 Every contestant trains the same network on the same lanes in processes of its own, in turns: one replica
 whose products all threads share (as before there were replicas), two, four and eight replicas of a thread
-each, one thread alone, and two processes of a thread each that meet as torchrun's do. The turns are taken on
-the machine as it is, then beside one and two programs that only count.
+each, one thread alone, and two processes of a thread each that meet as torchrun's do. One does what
+``charrnn train --time`` does: it measures with how many replicas it is fastest, again when steps become
+slower or faster. The turns are taken on the machine as it is, then beside one and two programs that only
+count.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from charrnn.config import SIZES, CorpusConfig, TrainingConfig
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.system import Launch, available_cores, others_running, share_cores
 from charrnn.text.corpus import read_corpus
+from charrnn.training.choices import fastest_replicas
 from charrnn.training.group import Group
+from charrnn.training.pace import Pace
 from charrnn.training.step import TrainingStep, build_step
 
 BUSY = (0, 1, 2)  # programs beside
@@ -42,12 +46,14 @@ class Contestant:
         name: for the table.
         replicas, threads: of each process.
         workers: processes.
+        paced: whether the number of replicas is measured, as in training.
     """
 
     name: str
     replicas: int
     threads: int
     workers: int = 1
+    paced: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +72,7 @@ def contestants(cores: int) -> list[Contestant]:
     return [
         Contestant(f"1 replica of {cores} threads", 1, cores),
         *shared,
+        Contestant("as many replicas as are fastest", cores, cores, paced=True),
         Contestant("1 thread", 1, 1),
         Contestant("torchrun: 2 workers of 1 thread", 1, 1, workers=2),
     ]
@@ -75,6 +82,7 @@ class Runner:
     """A process of a contestant, which makes steps when it is told."""
 
     step: TrainingStep
+    pace: Pace | None = None
     made = 0
 
     @classmethod
@@ -93,18 +101,26 @@ class Runner:
         )
         where = choose_machine("cpu", task.precision)  # type: ignore[arg-type]
         model = dataclasses.replace(SIZES[task.size], dropout=0.1, output="all")
-        cls.step = build_step(read_corpus([task.text], CorpusConfig()), model, config, where, group)
+        corpus = read_corpus([task.text], CorpusConfig())
+        if contestant.paced:
+            timed = dataclasses.replace(config, replicas=None, time=60.0)
+            config = dataclasses.replace(config, replicas=fastest_replicas(model, timed, corpus, where))
+            cls.pace = Pace(config.replicas or 1, contestant.replicas, time.monotonic())
+        cls.step = build_step(corpus, model, config, where, group)
 
     @classmethod
     def run(cls, steps: int) -> float:
         """The characters a second of so many steps."""
         began = time.perf_counter()
         for _ in range(steps):
+            before = time.perf_counter()
             if cls.step.group.first:
                 cls.step(cls.made, rate=0.1)
             else:
                 cls.step.follow(cls.made)
             cls.made += 1
+            if cls.pace is not None:
+                cls.step.resize(cls.pace.stepped(time.perf_counter() - before, time.monotonic()))
         return cls.step.window * steps / (time.perf_counter() - began)
 
 
