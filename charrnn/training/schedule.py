@@ -24,6 +24,7 @@ LEAST_SHARE = 0.25  # of --time, that is left for training, whatever was spent b
 MOST_RESERVED = 0.25  # of the time for training, that is set aside for the last evaluation
 STALL = 20.0  # times as long as usual: what a step or an evaluation counts at most
 SHORT_STALL = 1.0  # seconds, which always count
+LEAST_PEAK = 0.25  # of the rates, in a short extension: at the usual ones it would end worse than it began
 
 # With --time and --patience, how often a text is read at most: beyond that a model memorizes it, whatever the
 # dropout (benchmarks/README.md has the runs), and a schedule that ends there gives a better model than a
@@ -247,7 +248,19 @@ class Schedule:
     @property
     def rate(self) -> float:
         """The share of the peak learning rates that the next step uses."""
-        return rate_at(self.done, self._config) * self.progress.rate_scale
+        return rate_at(self.done, self._config) * self._peak * self.progress.rate_scale
+
+    @property
+    def _peak(self) -> float:
+        """The share of the peak rates that is reached: that by which an extension is longer, if it is one."""
+        base = self.progress
+        if base.base_step == 0:
+            return 1.0
+        if self.total_steps is not None:
+            grown = (self.total_steps - base.base_step) / base.base_step
+        else:
+            grown = self._seconds_given / max(base.base_seconds, 1e-9)
+        return min(1.0, max(LEAST_PEAK, grown))
 
     @property
     def ended(self) -> bool:

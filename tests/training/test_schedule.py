@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
-from charrnn.training.schedule import EVALUATIONS, MOST_PASSES, STALL, Action, Schedule, rate_at
+from charrnn.training.schedule import EVALUATIONS, LEAST_PEAK, MOST_PASSES, STALL, Action, Schedule, rate_at
 
 
 def schedule(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Schedule:
@@ -327,6 +327,22 @@ def test_an_extension_is_a_training_of_its_own(length: str) -> None:
     assert longer.rate == pytest.approx(rate_at(0.5, config), abs=0.03)
     simulate(longer, 1.0, 0.01)
     assert longer.progress.step == pytest.approx(150, abs=0 if length == "steps" else 3)
+
+
+@pytest.mark.parametrize(("total", "peak"), [(220, LEAST_PEAK), (300, 0.5), (400, 1.0), (2000, 1.0)])
+def test_short_extensions_are_gentle(total: int, peak: float) -> None:
+    """After 200 steps the rates rise to the share by which the training grows, a quarter at least."""
+    for lengths, longer in (({"steps": 200}, {"steps": total}), ({"time": 100.0}, {"time": 0.5 * total})):
+        it = schedule(**lengths, patience=0)
+        simulate(it, 0.5, 0.1)
+        again = schedule(**longer, patience=0)
+        again.progress = it.progress
+        again.progress.extend()
+        rates = []
+        while not again.ended:
+            rates.append(again.rate)
+            again.stepped(0.5)
+        assert max(rates) == pytest.approx(peak, rel=0.05)
 
 
 def test_an_extension_of_a_text_read_often_enough_is_trained() -> None:
