@@ -269,7 +269,8 @@ def fastest_replicas(
     if training.replicas is not None or (training.time or 0.0) < LEAST_MEASURED:
         return training.replicas
     training = _part_of(training, machine)
-    most = default_replicas(training, round(symbols_a_step(corpus, training) / training.seq_length), machine)
+    lanes = round(symbols_a_step(corpus, training) / training.seq_length)
+    most = default_replicas(training, lanes, machine, LEAST_LANES)
     costs: dict[int, list[float]] = {count: [] for count in (most, most // 2, 1) if count}
     if len(costs) == 1:
         return None

@@ -22,7 +22,10 @@ from charrnn.system import available_cores
 
 T = TypeVar("T")
 
-LEAST_LANES = 4  # of a replica, where their number is chosen: a product with fewer rows is hardly cheaper
+# Lanes of a replica, at least: a product with fewer rows is hardly cheaper. Where nothing is measured they
+# are more, since each replica reads all weights: on eight cores with AMX eight replicas of four lanes take
+# twice as long as a single core.
+LEAST_LANES, LANES_UNMEASURED = 4, 16
 
 
 def split(begin: int, end: int, count: int) -> list[tuple[int, int]]:
@@ -35,19 +38,22 @@ def split(begin: int, end: int, count: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(cuts))
 
 
-def default_replicas(config: TrainingConfig, lanes: int, machine: Machine) -> int:
-    """How many replicas a training gets, whose number is not asked for: one for each of its threads.
+def default_replicas(
+    config: TrainingConfig, lanes: int, machine: Machine, least: int = LANES_UNMEASURED
+) -> int:
+    """How many replicas a training gets, whose number is neither asked for nor measured.
 
-    Each has LEAST_LANES or more; on an accelerator there is one.
+    One for each of its threads, as long as each has some lanes; on an accelerator there is one.
 
     Args:
         config: the settings, which may limit the threads.
         lanes: or items of a batch.
         machine: where it trains.
+        least: lanes that each must have; with LEAST_LANES the result is how many are worth measuring.
     """
     if machine.device.type != "cpu":
         return 1
-    return max(1, min(config.threads or available_cores(), lanes // LEAST_LANES))
+    return max(1, min(config.threads or available_cores(), lanes // least))
 
 
 class Replicas:

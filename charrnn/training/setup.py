@@ -34,7 +34,7 @@ from charrnn.training.choices import choose_model
 from charrnn.training.group import Group
 from charrnn.training.lock import RunLock
 from charrnn.training.pace import Pace
-from charrnn.training.replicas import default_replicas
+from charrnn.training.replicas import LEAST_LANES, default_replicas
 from charrnn.training.schedule import LEAST_SHARE
 from charrnn.training.state import TrainingState, load_training
 from charrnn.training.stopwatch import Before, Stopwatch
@@ -193,7 +193,7 @@ def _pace(trainer: Trainer, asked: Mapping[str, Any]) -> Pace | None:
     training, machine = trainer.config, trainer.machine
     if training.time is None or "replicas" in asked or machine.workers > 1 or machine.device.type != "cpu":
         return None
-    most = default_replicas(training, trainer.step.batches.batch, machine)
+    most = default_replicas(training, trainer.step.batches.batch, machine, LEAST_LANES)
     return Pace(trainer.step.replicas.count, most, time.monotonic()) if most > 1 else None
 
 

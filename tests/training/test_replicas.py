@@ -17,7 +17,7 @@ from charrnn.model.device import choose_machine
 from charrnn.model.file import Tensors, load_model
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.listener import Listener, Status
-from charrnn.training.replicas import Replicas, default_replicas, split
+from charrnn.training.replicas import LEAST_LANES, Replicas, default_replicas, split
 from charrnn.training.setup import Request, open_training
 from charrnn.training.step import TrainingStep, build_step
 from charrnn.training.trainer import Interrupted, Trainer
@@ -222,11 +222,12 @@ def test_a_single_replica_is_the_caller() -> None:
 
 
 def test_the_default_is_a_replica_for_each_thread() -> None:
-    """As many as threads, but with four lanes each at least; one on an accelerator."""
+    """As many as threads, but with 16 lanes each at least, four if measured; one on an accelerator."""
     cuda = dataclasses.replace(MACHINE, device=torch.device("cuda"))
     assert default_replicas(TrainingConfig(threads=2), 32, MACHINE) == 2
-    assert default_replicas(TrainingConfig(threads=64), 32, MACHINE) == 8
-    assert default_replicas(TrainingConfig(threads=2), 7, MACHINE) == 1
+    assert default_replicas(TrainingConfig(threads=64), 64, MACHINE) == 4
+    assert default_replicas(TrainingConfig(threads=64), 32, MACHINE, LEAST_LANES) == 8
+    assert default_replicas(TrainingConfig(threads=2), 31, MACHINE) == 1
     assert default_replicas(TrainingConfig(threads=2), 32, cuda) == 1
 
 
