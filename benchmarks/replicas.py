@@ -29,9 +29,9 @@ from charrnn.config import SIZES, CorpusConfig, TrainingConfig
 from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.system import Launch, available_cores, others_running, share_cores
 from charrnn.text.corpus import read_corpus
-from charrnn.training.choices import fastest_replicas
 from charrnn.training.group import Group
 from charrnn.training.pace import Pace
+from charrnn.training.speed import fastest_replicas
 from charrnn.training.step import TrainingStep, build_step
 
 BUSY = (0, 1, 2)  # programs beside

@@ -17,7 +17,6 @@ from charrnn.config import (
     MOST_VALIDATED,
     SIZES,
     CorpusConfig,
-    ModelConfig,
     TrainingConfig,
 )
 from charrnn.model.device import Machine, choose_machine
@@ -35,13 +34,10 @@ from charrnn.training.choices import (
     batch_for,
     choose_model,
     dropout_for,
-    fastest_replicas,
     learnt_share,
-    measure_speed,
     size_for,
 )
 from charrnn.training.schedule import MOST_PASSES
-from charrnn.training.step import TrainingStep
 
 CPU, GPU = (Machine(torch.device(name), bf16=False) for name in ("cpu", "cuda"))
 
@@ -229,100 +225,12 @@ def test_a_short_text_is_said_to_be_short(corpus: Corpus) -> None:
     assert patient.model.dropout == dropout_for(50, corpus.train_size)
 
 
-def test_speed_is_that_of_training(corpus: Corpus) -> None:
-    """A smaller model is measured to be faster, and measuring leaves no trace."""
-    machine = choose_machine("cpu", "fp32")
-    settings = TrainingConfig(seed=1, time=1.0)
-    small, large = (
-        measure_speed(ModelConfig(hidden_size=hidden), settings, corpus, machine) for hidden in (8, 320)
-    )
-    assert small > 2 * large > 0
-
-
-def test_uneven_lines_are_measured_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where batches of lines differ, the speed is all their characters in all their time."""
-    (tmp_path / "uneven.txt").write_text("abcdefg\n" * 1000 + ("x" * 3000 + "\n") * 30)
-    uneven = read_corpus([str(tmp_path / "uneven.txt")], CorpusConfig(lines=True))
-    now, read = [0.0], []
-
-    def call(step: TrainingStep, number: int, rate: float) -> None:  # noqa: ARG001
-        targets = step.batches.window(number)[1]
-        read.append(int((targets >= 0).sum()))
-        now[0] += 0.001 * len(targets)  # a step costs what its longest line costs
-
-    monkeypatch.setattr(TrainingStep, "__call__", call)
-    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
-    settings = TrainingConfig(seed=1, time=1e4)
-    speed = measure_speed(ModelConfig(hidden_size=8), settings, uneven, choose_machine("cpu", "fp32"))
-    assert speed == pytest.approx(sum(read) / now[0], rel=1e-6)
-
-
-@pytest.mark.parametrize("fastest", [1, 2, 4])
-def test_the_fastest_replicas_are_taken(
-    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, fastest: int
-) -> None:
-    """Of one, half and all replicas those are taken whose steps are fastest, not counting the first step."""
-    now, made = [0.0], [0]
-
-    def call(step: TrainingStep, number: int, rate: float) -> None:  # noqa: ARG001
-        count = step.replicas.count
-        now[0] += 5.0 / count if number == 0 else 0.01 * (1 + abs(count - fastest))
-        made[0] += 1
-
-    monkeypatch.setattr(TrainingStep, "__call__", call)
-    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
-    machine, small = choose_machine("cpu", "fp32"), ModelConfig(hidden_size=8)
-    settings = TrainingConfig(seed=1, time=1e4, threads=4, batch_size=16, seq_length=16)
-    # The first steps take longer than measuring should: one more round shows which are fast.
-    assert fastest_replicas(small, settings, corpus, machine) == fastest
-    assert made[0] == 6
-    asked = dataclasses.replace(settings, replicas=3)
-    assert fastest_replicas(small, asked, corpus, machine) == 3
-    one = dataclasses.replace(settings, threads=1)
-    assert fastest_replicas(small, one, corpus, machine) is None
-    for length in ({"steps": 100}, {"epochs": 100}, {"time": 3.0}):
-        other: TrainingConfig = from_mapping(TrainingConfig, {"seed": 1, "threads": 4, **length})
-        assert fastest_replicas(small, other, corpus, machine) is None
-    assert made[0] == 6
-
-
-def test_measuring_takes_a_share_of_the_time(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a training of seconds the speed is measured in a small part of them."""
-    now = [0.0]
-
-    def call(*_: object, rate: float) -> None:  # noqa: ARG001
-        now[0] += 0.05
-
-    monkeypatch.setattr(TrainingStep, "__call__", call)
-    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
-    measure_speed(
-        ModelConfig(hidden_size=8), TrainingConfig(seed=1, time=5.0), corpus, choose_machine("cpu", "fp32")
-    )
-    assert now[0] == pytest.approx(4 * 0.05)  # 2 % of 5 s, twice
-
-
 def test_an_evaluation_takes_a_share_of_the_time(corpus: Corpus, speeds: dict[int, float]) -> None:
     """With --time, no more is scored than a tenth of it allows; with steps, everything."""
     assert speeds[256] == 10_000
     assert choose(corpus, time=1.0, size="medium", batch_size=32).training.validate == 3_000
     assert choose(corpus, time=3600.0, size="medium").training.validate == MOST_VALIDATED
     assert choose(corpus, steps=10, size="medium").training.validate == MOST_VALIDATED
-
-
-def test_what_is_paid_once_does_not_count(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that are slow the first time, as those of lines of a new length are, count as they are later."""
-    now, seen = [0.0], set()
-
-    def call(_: TrainingStep, number: int, rate: float) -> None:  # noqa: ARG001
-        now[0] += 0.01 if number in seen else 0.11
-        seen.add(number)
-
-    monkeypatch.setattr(TrainingStep, "__call__", call)
-    monkeypatch.setattr("charrnn.training.choices.time.perf_counter", lambda: now[0])
-    settings = TrainingConfig(seed=1, time=1.0)
-    speed = measure_speed(ModelConfig(hidden_size=8), settings, corpus, choose_machine("cpu", "fp32"))
-    shape = fit_shape(corpus.train_size, settings.batch_size, settings.seq_length)
-    assert speed == pytest.approx(shape.batch * shape.time / 0.01)
 
 
 @pytest.mark.parametrize("epochs", [5e-324, 1e-320, 1e-9, 1e9])
