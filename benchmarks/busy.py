@@ -85,14 +85,15 @@ def validation(text: str) -> Callable[[], object]:
     from charrnn.model.device import choose_machine, prepare_torch
     from charrnn.model.network import build_model
     from charrnn.text.corpus import read_corpus
+    from charrnn.text.validated import validated
     from charrnn.training.validation import Validation
 
     prepare_torch()
     corpus = read_corpus([sys.argv[1]], CorpusConfig(val_fraction=0.5))
     model = random_model(text)
     network = build_model(model.config, model.weights)
-    held_out = Validation(corpus, VALIDATED, choose_machine("cpu", "fp32"))
-    return lambda: held_out.loss(network, lambda _: False)
+    held_out = Validation(corpus, validated(corpus, VALIDATED), choose_machine("cpu", "fp32"))
+    return lambda: held_out.score(network, lambda _: False)
 
 
 def dynamic(text: str) -> Callable[[], object]:

@@ -29,6 +29,7 @@ from charrnn.text.tokenizer import Ids
 BATCH_SIZE = 64  # sections or lines in one forward pass
 OVERLAP = 256  # symbols
 CHUNK = 256  # symbols of each section or line in one forward pass
+EVERYTHING = slice(None)
 
 
 Arguments = ParamSpec("Arguments")
@@ -62,7 +63,12 @@ def streams_for(length: int, wanted: int | None = None) -> int:
 @adapting
 @torch.inference_mode()
 def score_pieces(
-    model: Forward, ids: Ids, start: int, machine: Machine, streams: int | None = None
+    model: Forward,
+    ids: Ids,
+    start: int,
+    machine: Machine,
+    streams: int | None = None,
+    share: slice = EVERYTHING,
 ) -> Iterator[Piece]:
     """The natural-log probability of each symbol given those before it, piece by piece, in any order.
 
@@ -72,22 +78,27 @@ def score_pieces(
         start: the id that is read before the first one.
         machine: the device and arithmetic of the forward passes; the softmax is always float32.
         streams: the number of sections, as ``wanted`` of ``streams_for``.
+        share: which of the sections are scored.
     """
     count = streams_for(len(ids), streams)
     section = -(-len(ids) // count)
+    numbers = np.arange(count)[share]  # (batch,)
+    if len(numbers) == 0:
+        return
     state: State | None = None
-    for begin, inputs, targets in _chunks(ids, start, count, section):
-        if begin == 0 and state is not None:
+    overlap = 0 if count == 1 else OVERLAP
+    for begin, inputs, targets in _chunks(ids, start, section, numbers, overlap):
+        if begin == 0 and numbers[0] == 0 and state is not None:
             state = _reset_first(state)  # which has read padding so far
         found, state = _forward(model, inputs, targets, state, machine)  # (batch, time)
         if begin < 0:
             continue
-        for stream in range(count):
-            place = stream * section + begin
+        for row, number in enumerate(numbers.tolist()):
+            place = number * section + begin
             # The last section may be shorter, and in a very short text so may others.
             room = min(found.shape[1], section - begin, max(0, len(ids) - place))
             if room:
-                yield place, found[stream, :room]
+                yield place, found[row, :room]
 
 
 def _forward(
@@ -107,13 +118,20 @@ def _forward(
 
 
 def _chunks(
-    ids: Ids, start: int, count: int, section: int
+    ids: Ids, start: int, section: int, numbers: NDArray[np.int64], overlap: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
-    """Inputs and targets (time, count), with their position in each section, negative in the overlap."""
-    overlap = 0 if count == 1 else OVERLAP
+    """Inputs and targets (time, batch), with their position in each section, negative in the overlap.
+
+    Args:
+        ids: of the whole text.
+        start: the id that is read before the first one.
+        section: the length of a section.
+        numbers: (batch,) of the sections that are read.
+        overlap: symbols read before each section.
+    """
     for begin in (*range(-overlap, 0, CHUNK), *range(0, section, CHUNK)):
         end = min(begin + CHUNK, 0 if begin < 0 else section)
-        places = np.arange(begin, end)[:, None] + section * np.arange(count)  # (time, count)
+        places = np.arange(begin, end)[:, None] + section * numbers  # (time, batch)
         yield begin, *_inputs_and_targets(ids, places, places[0] <= 0, start)
 
 
@@ -148,6 +166,7 @@ def line_pieces(
     machine: Machine,
     *,
     keep_input: bool = False,
+    share: slice = EVERYTHING,
 ) -> Iterator[Piece]:
     """The natural-log probabilities of lines that are each read from a zero state, in any order.
 
@@ -158,10 +177,11 @@ def line_pieces(
         start: the id that is read before each line.
         machine: the device and arithmetic of the forward passes.
         keep_input: read the id before each line instead of ``start``, except before the first.
+        share: which of the lines are scored, in the order of their lengths.
     """
     begins = np.concatenate([np.zeros(1, np.int64), ends[:-1]])  # (lines,)
     lengths = ends - begins
-    order = np.argsort(lengths, kind="stable")  # similar lengths need little padding
+    order = np.argsort(lengths, kind="stable")[share]  # similar lengths need little padding
     first = 0
     while first < len(order):
         lines = order[first : first + _lines_for(lengths[order[first:]])]

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from charrnn.config import ModelConfig, TrainingConfig
-from charrnn.model.device import Machine, choose_machine, prepare_torch
+from charrnn.model.device import choose_machine, prepare_torch
 from charrnn.model.file import Tensors
 from charrnn.settings import from_mapping
 from charrnn.system import Launch
 from charrnn.text.corpus import Corpus
-from charrnn.training.group import GATHER, RETURN, STEP, STOP, Group
+from charrnn.text.validated import Validated
+from charrnn.training.group import GATHER, RETURN, STEP, STOP, VALIDATE, Group
 from charrnn.training.step import build_step
+from charrnn.training.validation import Validation
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -25,21 +27,21 @@ class Plan:
 
     Attributes:
         model, training: the settings.
+        scored: what is validated on, which all share.
         device, precision: those of every process.
     """
 
     model: ModelConfig
     training: TrainingConfig
+    scored: Validated
     device: str
     precision: str
 
 
-def lead(
-    group: Group, corpus: Corpus, model: ModelConfig, training: TrainingConfig, machine: Machine
-) -> None:
+def lead(group: Group, corpus: Corpus, plan: Plan) -> None:
     """Tells the processes that follow what to train, and gives them the text."""
     if group.size > 1:
-        group.send(Plan(model, training, machine.device.type, machine.precision))
+        group.send(plan)
         group.send_corpus(corpus)
 
 
@@ -67,7 +69,9 @@ def follow(launch: Launch, settings: Mapping[str, Any]) -> None:
         signal.signal(stopping, signal.SIG_IGN)  # from now on the first process decides when to stop
     machine = choose_machine(plan.device, plan.precision)  # type: ignore[arg-type]
     training = dataclasses.replace(plan.training, threads=session.threads, replicas=session.replicas)
-    step = build_step(group.send_corpus(), plan.model, training, machine, group)
+    corpus = group.send_corpus()
+    step = build_step(corpus, plan.model, training, machine, group)
+    validation = Validation(corpus, plan.scored, machine, step.replicas, group)
     step.model.train()
     decided = RETURN
     while decided != STOP:
@@ -76,6 +80,8 @@ def follow(launch: Launch, settings: Mapping[str, Any]) -> None:
             step.restore(tensors)
         elif decided == GATHER:
             step.gather()
+        elif decided == VALIDATE:
+            validation.score(step.model, lambda _: False)
         elif decided == STEP:
             number += 1
         decided = step.follow(number)

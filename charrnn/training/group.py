@@ -31,7 +31,8 @@ from charrnn.text.tokenizer import Ids
 PATIENCE = datetime.timedelta(hours=6)  # for a process that is alive and busy, as the first one when it reads
 PIECE = 1 << 26  # ids of a text that are sent at a time
 
-STEP, GATHER, RETURN, STOP = range(1, 5)  # what all processes do next: see ``charrnn.training.follower``
+# What all processes do next: see ``charrnn.training.follower``.
+STEP, GATHER, RETURN, VALIDATE, STOP = range(1, 6)
 
 
 class WorkerLost(CharrnnError):
@@ -77,6 +78,11 @@ class Group:
     def first(self) -> bool:
         """Whether this is the process that decides, speaks and writes."""
         return self.rank == 0
+
+    @property
+    def share(self) -> slice:
+        """Which of any number of things this process does, so that all do nearly as many: every size-th."""
+        return slice(self.rank, None, self.size)
 
     def require_device(self, device: torch.device) -> None:
         """Checks that each of this machine's processes has a GPU to itself, if it is to train on one.

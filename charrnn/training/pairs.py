@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from charrnn.evaluation.torch_scorer import EVERYTHING
 from charrnn.model.device import Machine
 from charrnn.model.network import Forward
 from charrnn.text.items import find_items
@@ -23,9 +24,15 @@ class HeldOut:
         self._sample = sample_of(ids, tokenizer.start, tab, device)
         self._banned = [tab] if tokenizer.unknown is None else [tab, tokenizer.unknown]
 
-    def exact(self, model: Forward, machine: Machine) -> float:
-        """The share of a sample of the targets that the model, in evaluation mode, writes exactly."""
-        return exact_share(model, self._sample, self._banned, machine)
+    def exact(self, model: Forward, machine: Machine, share: slice = EVERYTHING) -> tuple[int, int]:
+        """How many of the sample's targets the model, in evaluation mode, writes exactly, and of how many.
+
+        Args:
+            model: on the machine's device.
+            machine: the device and the arithmetic.
+            share: which of the sample's batches are read.
+        """
+        return count_exact(model, self._sample, self._banned, machine, share)
 
 
 def sample_of(ids: Ids, newline: int, tab: int, device: torch.device) -> PairBatches:
@@ -39,8 +46,10 @@ def sample_of(ids: Ids, newline: int, tab: int, device: torch.device) -> PairBat
 
 
 @torch.inference_mode()
-def exact_share(model: Forward, sample: PairBatches, banned: list[int], machine: Machine) -> float:
-    """The share of the pairs whose target a greedy choice writes exactly, line end included.
+def count_exact(
+    model: Forward, sample: PairBatches, banned: list[int], machine: Machine, share: slice
+) -> tuple[int, int]:
+    """How many of the pairs' targets a greedy choice writes exactly, line end included, and of how many.
 
     A greedy choice writes a target exactly where each of its symbols is the most probable one after those
     before it. So one pass over the true targets tells, and nothing has to be written.
@@ -50,13 +59,14 @@ def exact_share(model: Forward, sample: PairBatches, banned: list[int], machine:
         sample: the pairs.
         banned: ids that are never written.
         machine: the device and the arithmetic.
+        share: which of the batches are read.
     """
-    right = 0
-    for number in range(sample.steps_per_epoch):
+    right = count = 0
+    for number in range(sample.steps_per_epoch)[share]:
         inputs, targets = sample.window(number)  # (time, batch)
         with machine.autocast():
             logits, _ = model(inputs, None)  # (time, batch, vocabulary)
         logits[..., banned] = -torch.inf
         same = (logits.argmax(-1) == targets) | (targets == IGNORED)
-        right += int(same.all(0).sum())
-    return right / (sample.steps_per_epoch * sample.batch)
+        right, count = right + int(same.all(0).sum()), count + same.shape[1]
+    return right, count

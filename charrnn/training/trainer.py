@@ -23,8 +23,9 @@ from charrnn.model.file import ModelFile, save_model
 from charrnn.model.network import export_weights
 from charrnn.system import launched
 from charrnn.text.corpus import Corpus
-from charrnn.training.follower import lead, share_state
-from charrnn.training.group import RETURN, STOP, Group
+from charrnn.text.validated import validated
+from charrnn.training.follower import Plan, lead, share_state
+from charrnn.training.group import RETURN, STOP, VALIDATE, Group
 from charrnn.training.listener import Listener, Report, Status
 from charrnn.training.lock import RunLock
 from charrnn.training.log import Log
@@ -79,12 +80,13 @@ class Trainer:
         self._log = Log(directory)
         self._listener: Listener = Listener()
         self.group = group or Group()
-        lead(self.group, corpus, model_config, config, machine)
+        scored = validated(corpus, config.validate)
+        lead(self.group, corpus, Plan(model_config, config, scored, machine.device.type, machine.precision))
         self.step = build_step(corpus, model_config, config, machine, self.group)
         # A resumed training goes on with as many replicas, unless told otherwise.
         self.config = dataclasses.replace(config.with_length(), replicas=self.step.replicas.count)
         self.model, self.machine = self.step.model, machine
-        self.validation = Validation(corpus, self.config.validate, machine, self.step.replicas)
+        self.validation = Validation(corpus, scored, machine, self.step.replicas, self.group)
         self.schedule = Schedule(
             self.config,
             self.step.window,
@@ -231,12 +233,12 @@ class Trainer:
         """Scores the validation split, logs the result, and keeps the model if it is the best so far."""
         began = time.perf_counter()
         self._collect_losses()
-        loss = self.validation.loss(self.model, self._evaluating)
-        if self.stopping:
+        self.step.announce(VALIDATE)
+        score = self.validation.score(self.model, self._evaluating)
+        if score is None:
             return  # this evaluation is made anew on resuming
-        progress = self.progress
+        (loss, exact), progress = score, self.progress
         train_loss = progress.loss_sum / max(1, progress.loss_count)
-        exact = self.validation.exact(self.model)
         if self.schedule.scored(train_loss if loss is None else loss, train_loss):
             self._save_model(loss, train_loss, exact)
         self.schedule.evaluated(time.perf_counter() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -50,10 +51,10 @@ def text(tmp_path: Path) -> Path:
 
 
 class Torchrun:
-    """A training by two workers, in a process group of its own."""
+    """A training by several workers, in a process group of its own."""
 
-    def __init__(self, where: Path, *arguments: object, restarts: int = 0) -> None:
-        start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    def __init__(self, where: Path, *arguments: object, workers: int = 2, restarts: int = 0) -> None:
+        start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(workers)]
         self._stderr = where / "stderr"
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
@@ -67,7 +68,7 @@ class Torchrun:
         self._seen: set[int] = set()
 
     def workers(self) -> dict[int, int]:
-        """The processes of the two workers by their rank, as far as they run."""
+        """The processes of the workers by their rank, as far as they run."""
         found = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
@@ -171,6 +172,61 @@ def test_a_worker_that_dies_ends_the_others_and_restarts_go_on(
     alone = open_training(Request([], tmp_path / "run", {"threads": 1}, resume=True)).trainer
     assert alone.progress.step == step  # one process goes on where two stopped
     alone.step(step, rate=1.0)
+
+
+TEXTS = {
+    "text": [f"{n * n % 97} bottles, {n * 7919 % 1009} of beer;" for n in range(600)],
+    "lines": [f"{'x' * (n % 13)}{n * n}" for n in range(700)],
+    "pairs": [f"{n % 30}+{n % 7}\t{n % 30 + n % 7}, or {n}" for n in range(2000)],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "kind"), [(3, "text"), (2, "lines"), (3, "pairs")])
+def test_workers_share_the_validation(
+    tmp_path: Path, started: list[Torchrun], workers: int, kind: str
+) -> None:
+    """What several workers find on the held-out text is what one process finds."""
+    (tmp_path / "text").write_text("".join(line + "\n" for line in TEXTS[kind]))
+    more = () if kind == "text" else (f"--{kind}",)
+    training = ("text", *more, *SETTINGS, "--steps", 2, "--eval-every", 1, "--val-fraction", 0.3)
+    started.append(Torchrun(tmp_path, *training, "-o", "shared", workers=workers))
+    assert run_charrnn("train", *training, "-o", "alone", cwd=tmp_path).status == 0
+    assert started[0].wait() == 0
+    shared, alone = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("shared", "alone")
+    )
+    assert [entry["step"] for entry in shared] == [1, 2]
+    for entry, same in zip(shared, alone, strict=True):
+        assert entry["val_loss"] == pytest.approx(same["val_loss"], abs=1e-5)
+        assert entry["exact"] == pytest.approx(same["exact"], abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_to", ["torchrun", "worker"])
+def test_an_evaluation_is_left_at_once(tmp_path: Path, started: list[Torchrun], signal_to: str) -> None:
+    """In the middle of an evaluation of seconds Ctrl-C saves and ends all, and a killed worker ends all."""
+    (tmp_path / "text").write_text("".join(line + "\n" for line in TEXTS["text"]) * 40)
+    training = ("text", *SETTINGS, "--hidden-size", 256, "--steps", 50, "--eval-every", 1)
+    run = Torchrun(tmp_path, *training, "--val-fraction", 0.5, "-o", "run")
+    started.append(run)
+    run.wait_for("step 1: evaluated")
+    time.sleep(1)  # a step takes less, an evaluation more
+    workers = run.workers()
+    if signal_to == "torchrun":
+        run.process.send_signal(signal.SIGINT)
+    else:
+        os.kill(workers[1], signal.SIGKILL)
+    began = time.monotonic()
+    assert run.wait() != 0
+    assert time.monotonic() - began < LONG / 4
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
+    if signal_to == "torchrun":
+        assert "go on with: charrnn train" in run.said
+        assert load_training(tmp_path / "run").progress.step == 2
+    else:
+        assert run.said.count("a worker of this training has ended") == 1
 
 
 def test_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:

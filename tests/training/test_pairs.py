@@ -120,8 +120,9 @@ def test_validation_is_on_the_held_out_targets(trained: Trainer) -> None:
     corpus, model = trained.corpus, trained.model.eval()
     pairs = corpus.tokenizer.decode(corpus.validation).split("\n")[:-1]
     naive = [nats for pair in pairs for nats in naive_nats(model, corpus, pair)]
-    loss = trained.validation.loss(trained.model, lambda _: False)
-    assert loss == pytest.approx(sum(naive) / len(naive), abs=1e-5)
+    score = trained.validation.score(trained.model, lambda _: False)
+    assert score is not None
+    assert score.loss == pytest.approx(sum(naive) / len(naive), abs=1e-5)
     model.eval()
     held_out = HeldOut(corpus.validation, corpus.tokenizer, CPU)
     assert trained.validation.count == len(naive)
@@ -130,7 +131,8 @@ def test_validation_is_on_the_held_out_targets(trained: Trainer) -> None:
     found = EachLine(session).texts([[pair.split("\t")[0] for pair in pairs]])
     right = [one.text == pair.split("\t")[1] for one, pair in zip(found, pairs, strict=True)]
     assert len(pairs) <= 64
-    assert held_out.exact(model, MACHINE) == pytest.approx(np.mean(right))
+    assert held_out.exact(model, MACHINE) == (sum(right), len(pairs))
+    assert score.exact == pytest.approx(np.mean(right))
     assert 0 < np.mean(right) < 1
 
 

@@ -16,6 +16,7 @@ from charrnn.config import Cell, CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.model.device import choose_machine
 from charrnn.model.file import Tensors, load_model
 from charrnn.text.corpus import Corpus, read_corpus
+from charrnn.text.validated import validated
 from charrnn.training.listener import Listener, Status
 from charrnn.training.replicas import LEAST_LANES, Replicas, default_replicas, split
 from charrnn.training.setup import Request, open_training
@@ -294,8 +295,11 @@ def test_validation_is_shared_out(text: str, request: pytest.FixtureRequest) -> 
     model = make_step(read, 1).model
     found = []
     for count in (1, 3):
-        validation = Validation(read, 10**6, MACHINE, Replicas(count))
-        found.append((validation.loss(model, lambda _: False), validation.exact(model)))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-6)
-    assert found[0][1] == found[1][1]
+        validation = Validation(read, validated(read, 10**6), MACHINE, Replicas(count))
+        found.append(validation.score(model, lambda _: False))
+    one, three = found
+    assert one is not None
+    assert three is not None
+    assert one.loss == pytest.approx(three.loss, rel=1e-6)
+    assert one.exact == three.exact
     assert model.training
