@@ -16,6 +16,16 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
+def rounded(number: float) -> str:
+    """A number to two digits, for a message.
+
+    >>> rounded(0.0123), rounded(7.34), rounded(99.6), rounded(8472)
+    ('0.012', '7.3', '100', '8,500')
+    """
+    short = float(f"{number:.2g}")
+    return f"{short:.2g}" if short < 100 else f"{short:,.0f}"
+
+
 class CharrnnError(Exception):
     """Whatever a user can cause and put right; never a bug of ours.
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import MOST_DROPOUT, SIZES, ModelConfig, TrainingConfig
+from charrnn.errors import rounded
 from charrnn.model.device import Machine
 from charrnn.text.corpus import Corpus
 from charrnn.training.batches import symbols_a_step
@@ -121,7 +122,7 @@ def choose_model(
         model = dataclasses.replace(model, dropout=dropout)
     times = f"the text will be read about {_times(planned)}"
     if planned < passes:
-        times += f", not {passes:.2g}, which would memorize it (--patience 0 takes all the time)"
+        times += f", not {rounded(passes)}, which would memorize it (--patience 0 takes all the time)"
     return Chosen(model, chosen, why + times)
 
 
@@ -238,7 +239,8 @@ def _fitting(
         size = names[names.index(size) - 1]
     if size != wanted:
         needed = training_memory(SIZES[wanted], corpus.tokenizer.size, round(window), replicas)
-        why = f"{size} ({wanted} would need {needed / 1e9:.2g} GB of memory, and {free / 1e9:.2g} are free); "
+        needs = f"{wanted} would need {rounded(needed / 1e9)} GB of memory"
+        why = f"{size} ({needs}, and {rounded(free / 1e9)} are free); "
     return size, why
 
 
@@ -253,12 +255,8 @@ def characters_read(model: ModelConfig, training: TrainingConfig, corpus: Corpus
 
 
 def _times(passes: float) -> str:
-    """A number of passes.
-
-    >>> _times(1.0), _times(7.34)
-    ('1 time', '7.3 times')
-    """
-    count = f"{passes:.2g}"
+    """A number of passes: 1 time, 7.3 times."""
+    count = rounded(passes)
     return f"{count} time{'' if count == '1' else 's'}"
 
 

@@ -145,6 +145,12 @@ def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.Monk
     assert choose(corpus, epochs=7).model.dropout == dropout_for(7, corpus.train_size)
 
 
+def test_large_numbers_are_written_out(corpus: Corpus) -> None:
+    """How often a text will be read is told to two digits, and not as a power of ten."""
+    for passes, told in ((8472, "8,500 times"), (99.6, "100 times"), (7.34, "7.3 times"), (1, "1 time")):
+        assert choose(corpus, epochs=passes).reason.endswith(f"the text will be read about {told}")
+
+
 def test_of_pairs_the_targets_count(tmp_path: Path, speeds: dict[int, float]) -> None:
     """The size of a model of pairs follows from how much of their targets and line ends is read."""
     path = tmp_path / "pairs.tsv"
