@@ -54,7 +54,7 @@ MODES: list[dict[str, Any]] = [
     {"lines": 7},
     {"lines": 7, "distinct": True, "novel": True},
     {"lines": 3, "novel": True, "against": ["other.txt"]},
-    {"novel": True, "distinct": True, "num_samples": 2},
+    {"novel": True, "distinct": True, "num_samples": 2, "length": 20},
     {"novel_span": 4},
     {"no_repeat": 6, "temperature": 0.0, "length": 12},
     {"until": ["b\n", "c"], "num_samples": 2},

@@ -29,7 +29,7 @@ def continuations(session: SamplingSession, text: str, count: int = CONTINUATION
         probability of all its characters.
     """
     stream, last = session.read(session.prompt(text))
-    logs = _log_probabilities(session, stream.step(last))
+    logs = _log_probabilities(session, stream.step(last), after=last)
     state, found = stream.save(), []
     for first in (-logs).argsort(kind="stable")[:count].tolist():
         stream.restore(state)
@@ -37,7 +37,7 @@ def continuations(session: SamplingSession, text: str, count: int = CONTINUATION
         while len(written) < LONGEST_CONTINUATION and not (
             len(written) > 1 and session.tokenizer.symbols([id]) in " \n"
         ):
-            after = _log_probabilities(session, stream.step(id))
+            after = _log_probabilities(session, stream.step(id), after=id)
             id = int(after.argmax())
             written.append(id)
             score += float(after[id])
@@ -45,10 +45,10 @@ def continuations(session: SamplingSession, text: str, count: int = CONTINUATION
     return found
 
 
-def _log_probabilities(session: SamplingSession, logits: Floats) -> Floats:
-    """Those of the model with ``bias`` and ``ban`` applied."""
+def _log_probabilities(session: SamplingSession, logits: Floats, after: int) -> Floats:
+    """Those of the model with ``bias`` and ``ban`` applied, where ``after`` is the last id."""
     logits = add_bias(finite(logits), list(session.bias), list(session.bias.values()))
-    return log_probabilities(forbid(logits, session.forbidden))
+    return log_probabilities(forbid(logits, [*session.forbidden, *session.barred_after(after)]))
 
 
 def as_bytes(text: str) -> bytes:

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import ModelConfig
+from charrnn.evaluation.evaluator import resets
 from charrnn.model.engine import HALF, Engine
 from charrnn.model.file import ModelFile
+from charrnn.use_config import EvaluationConfig
 
 Floats = NDArray[np.float32]
 
@@ -143,6 +145,8 @@ def blocks(reader: Reader, ids: NDArray[Any], resets: NDArray[Any]) -> Iterator[
 def activations(model: ModelFile, ids: NDArray[Any]) -> dict[str, Floats]:
     """The activations after each symbol of a text that is read from its beginning.
 
+    A model that learnt each line by itself reads each from a zero state and a start symbol.
+
     Args:
         model: as ``load_model`` reads it.
         ids: (time,) of the text, without the start symbol, which is read before them.
@@ -152,9 +156,14 @@ def activations(model: ModelFile, ids: NDArray[Any]) -> dict[str, Floats]:
     """
     reader = Reader(model)
     columns = reader.columns
-    inputs = np.concatenate([[model.tokenizer.start], ids.astype(np.int64)])
-    pieces = [block for _, block in blocks(reader, inputs, np.zeros(1, np.int64))]
-    found = np.concatenate(pieces)[1:].T  # (columns, time)
+    begins = np.zeros(1, np.int64)
+    if resets(model, EvaluationConfig()):
+        after = np.flatnonzero(ids == model.tokenizer.newline) + 1
+        begins = np.append(begins, after[after < len(ids)])
+    inputs = np.insert(ids.astype(np.int64), begins, model.tokenizer.start)
+    starts = begins + np.arange(len(begins))  # places of the start symbols in the inputs
+    pieces = [block for _, block in blocks(reader, inputs, starts)]
+    found = np.delete(np.concatenate(pieces), starts, axis=0).T  # (columns, time)
     return {
         f"{layer}.{signal}": np.ascontiguousarray(found[columns.of(layer, signal)])
         for layer in range(model.config.num_layers)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from numpy.typing import NDArray
+
 from charrnn.config import Device
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
@@ -28,3 +30,29 @@ def make_engine(model: ModelFile, device: Device = "cpu") -> Any:
     from charrnn.model.torch_engine import TorchEngine
 
     return TorchEngine(model, device)
+
+
+class ItemStream:
+    """One text of a model that learnt each line by itself: what ends a line is read from a zero state.
+
+    So what is written after it is a new item, with the probabilities that scoring line by line gives it.
+    """
+
+    def __init__(self, stream: Any, end: int) -> None:
+        """Wraps a fresh single stream; ``end`` is the id that ends an item, and that begins a text."""
+        self._stream, self._end = stream, end
+        self._fresh = stream.save()
+        self.save, self.restore = stream.save, stream.restore
+
+    def step(self, id: int) -> NDArray[Any]:
+        """Reads one symbol and returns the logits (vocabulary,) of the next one."""
+        if id == self._end:
+            self._stream.restore(self._fresh)
+        logits: NDArray[Any] = self._stream.step(id)
+        return logits
+
+    def advance(self, id: int) -> None:
+        """Reads one symbol."""
+        if id == self._end:
+            self._stream.restore(self._fresh)
+        self._stream.advance(id)

@@ -245,7 +245,8 @@ function add(target, other) {
 
 class Engine {
   // header: cell, layers, hidden, embedding, vocabulary, tied, output_layers (which layers' hidden states, in this
-  // order, the output reads side by side); tensors: float32 arrays by name.
+  // order, the output reads side by side), item_end (the id that is read from a zero state, since it ends a line and
+  // lines are items of their own; or null); tensors: float32 arrays by name.
   constructor(header, tensors, plain = false) {
     const {layers, hidden: size, vocabulary} = header;
     this.header = header;
@@ -327,6 +328,7 @@ class Engine {
 
   // Reads one symbol.
   advance(id) {
+    if (id === this.header.item_end) this.reset();
     const {apart, update} = this.kind;
     this.layers.forEach((layer, index) => {
       if (apart && index) {
@@ -422,11 +424,16 @@ class Sampler {
     this.plain = !(top_k || top_p < 1 || min_p) && temperature > 0 && largest / temperature < LARGEST_EXPONENT;
   }
 
-  choose(logits) {
-    if (this.plain) return this.drawPlainly(logits);
+  // unwanted: an id, or null. Where it was chosen, the choice is made again without it.
+  choose(logits, unwanted = null) {
+    const id = this.plain ? this.drawPlainly(logits) : this.chooseWithout(null, logits);
+    return id === unwanted ? this.chooseWithout(id, logits) : id;
+  }
+
+  chooseWithout(barred, logits) {
     const {temperature, top_k, top_p, min_p} = this.settings, single = temperature === 1;
     let values = Float64Array.from(logits);
-    if (this.forbidden !== null) values[this.forbidden] = -Infinity;
+    for (const id of [this.forbidden, barred]) if (id !== null) values[id] = -Infinity;
     if (temperature === 0) return argmax(values);
     if (!single) {
       const highest = maximum(values);
@@ -504,6 +511,7 @@ class Tokenizer {
 function* write(engine, tokenizer, settings, prompt) {
   const sampler = new Sampler(settings, tokenizer.unknown, engine.largest), decode = tokenizer.decoder();
   engine.reset();
+  const {opening, item_end: end} = engine.header; // a line does not end right after the opening: none is empty
   let id = tokenizer.start, held = 0;
   for (const next of prompt) {
     engine.advance(id);
@@ -512,7 +520,7 @@ function* write(engine, tokenizer, settings, prompt) {
   }
   while (true) {
     const logits = engine.step(id);
-    id = sampler.choose(logits);
+    id = sampler.choose(logits, id === opening ? end : null);
     held += surprise(logits, id);
     const text = decode(id);
     yield {text, bits: held};

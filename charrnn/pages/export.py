@@ -98,9 +98,13 @@ def rounding_cost(model: ModelFile, precision: Precision) -> float:
     side, each of JUDGED symbols. No text is needed for it, and what is written is always the same.
     """
     exact, other = Engine(model).stream(JUDGED), Engine(rounded(model, precision)).stream(JUDGED)
+    fresh, item_end = exact.save(), model.tokenizer.newline if model.corpus.get("lines") else None
     sampler = Sampler(SamplingConfig(temperature=1.0, seed=0))
     ids, nats = np.full(JUDGED, model.tokenizer.start), 0.0
     for _ in range(JUDGED):
+        begins = np.flatnonzero(ids == item_end)  # whose state begins anew
+        for streams in (exact, other):
+            streams.restore(fresh, begins, begins)
         logits = exact.step(ids)  # (vocabulary, JUDGED)
         logs = log_probabilities(logits.T)
         nats += float((np.exp(logs) * (logs - log_probabilities(other.step(ids).T))).sum())
@@ -177,6 +181,8 @@ def header(model: ModelFile, tensors: list[dict[str, Any]]) -> dict[str, Any]:
     settings = ("temperature", "length", "top_k", "top_p", "min_p")
     output = model.weights["embedding.weight" if config.tied else "output.weight"]
     read = output.shape[1] // config.hidden_size  # so many of the uppermost layers
+    item_end = model.tokenizer.newline if model.corpus.get("lines") else None
+    writable = model.tokenizer.size - (model.tokenizer.unknown is not None)
     return {
         "cell": config.cell,
         "layers": config.num_layers,
@@ -184,6 +190,8 @@ def header(model: ModelFile, tensors: list[dict[str, Any]]) -> dict[str, Any]:
         "embedding": config.embedding_size,
         "tied": config.tied,
         "output_layers": list(range(config.num_layers - read, config.num_layers)),
+        "item_end": item_end,
+        "opening": item_end if writable > 1 else None,  # as in ``SamplingSession``
         "vocabulary": model.tokenizer.size,
         "tokenizer": _symbols(model.tokenizer),
         "units": _units(model.tokenizer),

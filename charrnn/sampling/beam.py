@@ -70,9 +70,11 @@ class _Search:
         scores = np.full(self._beam + 1, -np.inf)
         scores[:2] = 0.0  # one greedy text and one of the beam; the other columns are empty
         inputs = np.full(self._beam + 1, last)
+        banned = [*session.forbidden, *session.barred_after(last)]  # at the first step
         while scores.max() > -np.inf and len(texts[int(scores.argmax())]) < self._limit:
             logs = log_probabilities(streams.step(inputs).T)  # (columns, vocabulary)
-            totals = forbid(logs, session.forbidden) + scores[:, None]
+            totals = forbid(logs, banned) + scores[:, None]
+            banned = session.forbidden
             parents, ids, scores = self._best(totals)
             texts = [[*texts[parent], id] for parent, id in zip(parents.tolist(), ids.tolist(), strict=True)]
             self._set_aside(texts, scores)

@@ -40,11 +40,12 @@ class Continuation:
     def _plainly(self, places: Iterable[int]) -> Iterator[int]:
         """What ``Stepper.step`` does when nothing is watched or barred, without the calls."""
         step, sampler, id = self._stepper.stream.step, self._stepper.sampler, self._stepper.id
+        opening, end = self._session.opening, self._session.item_end
         with sharing_blas() as look:
             for place in places:
                 if place % LOOK_AFTER == LOOK_AFTER - 1:
                     look()
-                id = sampler(step(id))
+                id = sampler(step(id), (), end if id == opening else None)
                 yield id
 
     def _step_by_step(self, places: Iterable[int]) -> Iterator[int]:

@@ -7,6 +7,7 @@ that the model gives them among all lines that could pass.
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections import Counter
 from collections.abc import Iterator
 
@@ -126,7 +127,8 @@ class LineWriter:
     # -- one stream ------------------------------------------------------------------------------------------
 
     def _one_by_one(self) -> Iterator[Line]:
-        config, items = self._session.config, self._session.items
+        config = self._session.config
+        anew = self._session.items and config.lines is not None  # each line after the prompt
         choices: list[TokenChoice] = []
         watch = choices.append if self._watched else None
         stepper = Stepper(self._session, self._prompt, self._seed, watch)
@@ -136,7 +138,7 @@ class LineWriter:
             saved = stepper.save()
             choices.clear()
             line = self._write(stepper, left)
-            begun = self._begun if items or count == 0 else ""
+            begun = self._begun if anew or count == 0 else ""
             if not self._keeps(line, begun):
                 stepper.restore(saved)
                 if self._filter.gives_up or config.temperature == 0:
@@ -148,7 +150,7 @@ class LineWriter:
             if config.lines is None and left is not None:
                 left -= len(line.ids) + line.ended
             yield dataclasses.replace(line, choices=choices.copy())
-            if items and config.lines is not None:
+            if anew:
                 stepper.restore(start)
 
     def _write(self, stepper: Stepper, limit: int | None) -> Line | None:
@@ -211,11 +213,18 @@ class LineWriter:
         streams = session.engine.stream(count)
         streams.restore(start)
         sampler = session.sampler(self._prompt, self._seed)
+        again = random.Random(f"{self._seed}, again").random  # so that no other column's draws change
         last_ids = np.full(count, last)
         numbers, begun = list(range(count)), count
         texts: list[list[int]] = [[] for _ in range(count)]
         while True:
-            last_ids = sampler.choose_many(streams.step(last_ids))
+            logits = streams.step(last_ids)
+            chosen = sampler.choose_many(logits)
+            empty = (chosen == session.newline) & (last_ids == session.opening)  # (count,)
+            for at in np.flatnonzero(empty).tolist():
+                left = sampler.filtered(logits[:, at], session.barred_after(last_ids[at]))
+                chosen[at] = sampler.choose(left, again)
+            last_ids = chosen
             for column, id in enumerate(last_ids.tolist()):
                 text = texts[column]
                 ended = id == session.newline

@@ -153,6 +153,11 @@ class Lockstep:
         """How many columns there are for so many texts."""
         return min(self._columns, count)
 
+    def _opens(self, prompt: Ids) -> bool:
+        """Whether no line ends right after this prompt, as in ``SamplingSession.opening``."""
+        last = prompt[-1] if len(prompt) else self._session.tokenizer.start
+        return bool(last == self._session.opening)
+
     def choose(self, logits: Floats, texts: list[Text]) -> list[int]:
         """Chooses the next id of each text from logits (vocabulary, texts), and ends texts that end."""
         rows = logits.T  # (texts, vocabulary)
@@ -161,11 +166,15 @@ class Lockstep:
             ids: list[int] = filtered.argmax(axis=-1).tolist()
         else:
             ids = draw_many(filtered, np.array([text.uniform() for text in texts])).tolist()
+        newline = self._session.newline
+        for at, text in enumerate(texts):
+            if ids[at] == newline and not text.ids and self._opens(text.prompt):
+                ids[at] = self._sampler.choose(self._sampler.filtered(rows[at], [ids[at]]), text.uniform)
         if self._scored:
             found = log_probabilities(rows)[np.arange(len(ids)), ids].tolist()
             for text, logprob in zip(texts, found, strict=True):
                 text.logprob += logprob
-        newline, stops, limit = self._session.newline, self._session.stops, self._limit
+        stops, limit = self._session.stops, self._limit
         for text, id in zip(texts, ids, strict=True):
             if id == newline:
                 text.reason = "line"

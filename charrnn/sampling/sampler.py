@@ -17,7 +17,7 @@ import math
 import random
 import sys
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -207,21 +207,28 @@ class Sampler:
             logits = keep_min_p(logits, config.min_p)
         return logits
 
-    def __call__(self, logits: Floats, barred: Sequence[int] = ()) -> int:
+    def __call__(self, logits: Floats, barred: Sequence[int] = (), unwanted: int | None = None) -> int:
         """The next id for (vocabulary,) logits; the most probable, the first of equals, at temperature 0.
 
         Args:
             logits: (vocabulary,); they are not changed.
             barred: ids that may not be chosen this time; at least one must be left.
+            unwanted: another such id, barred only once it was chosen, when the choice is made again. Where it
+                is not chosen, the choice is the same as without it.
         """
         if self._plain and not barred:
-            return self._draw_plainly(logits)
-        filtered = self.filtered(logits, barred)
-        greedy = self._config.temperature == 0
-        id = int(filtered.argmax()) if greedy else draw(filtered, self._uniform())
+            id = self._draw_plainly(logits)
+        else:
+            id = self.choose(self.filtered(logits, barred), self._uniform)
+        if id == unwanted:
+            return self(logits, [*barred, id])
         if self._penalizes:
             self._recent.append(id)
         return id
+
+    def choose(self, filtered: Floats, uniform: Callable[[], float]) -> int:
+        """The id for (vocabulary,) logits that are ``filtered``: drawn, or at temperature 0 the best."""
+        return int(filtered.argmax()) if self._config.temperature == 0 else draw(filtered, uniform())
 
     def choose_many(self, logits: Floats) -> NDArray[np.int64]:
         """The next ids (N,) of N streams, for (vocabulary, N) logits; no repetition penalty applies."""

@@ -17,8 +17,7 @@ import numpy as np
 
 from charrnn.config import draw_seed
 from charrnn.errors import ConfigError, UnknownCharacterError
-from charrnn.model.engine import Stream
-from charrnn.model.engines import make_engine
+from charrnn.model.engines import ItemStream, make_engine
 from charrnn.model.file import ModelFile
 from charrnn.sampling.guards import Guard, RepeatGuard, SpanGuard
 from charrnn.sampling.novelty import SpanIndex, training_text
@@ -69,6 +68,11 @@ class SamplingSession:
             that the model records.
         source: the training text itself, one character per symbol; None: read it where it is needed.
 
+    Attributes:
+        item_end: the id that ends a line, if the model learnt each line by itself; else None.
+        opening: the id after which a line does not end, since none that was learnt is empty: the newline
+            itself, and in pairs the tab; None where lines may be empty.
+
     Raises:
         ConfigError: every character is banned, or ``lines`` are asked of a model without newlines.
         CorpusError: the training text is needed and cannot be read, or has changed.
@@ -92,6 +96,8 @@ class SamplingSession:
         self.untils = texts_of(model.tokenizer, config.until, "--until")
         self.items = bool(model.corpus.get("lines"))  # each line is a sequence of its own
         self.newline = model.tokenizer.newline
+        self.item_end = self.newline if self.items or self.pairs else None
+        self.opening = self._opening()
         if self.newline is None and config.lines is not None:
             raise ConfigError("--lines: this model's vocabulary has no newline; give a --length instead")
         if source is None and (config.novel or config.novel_span):
@@ -134,13 +140,29 @@ class SamplingSession:
         sampler.read(prompt.ids.tolist())
         return sampler
 
-    def read(self, prompt: Prompt) -> tuple[Stream, int]:
-        """A stream that has read the start symbol and the prompt except for the last id, and that id."""
+    def read(self, prompt: Prompt) -> tuple[Any, int]:
+        """A stream that has read the start symbol and the prompt except for the last id, and that id.
+
+        Of items, only the last one in the prompt is read.
+        """
         stream = self.engine.stream()
         ids: list[int] = [self.tokenizer.start, *prompt.ids.tolist()]
+        if self.item_end is not None:
+            stream = ItemStream(stream, self.item_end)
+            ids = ids[len(ids) - 1 - ids[::-1].index(self.item_end) :]
         for id in ids[:-1]:
             stream.advance(id)
         return stream, ids[-1]
+
+    def barred_after(self, last: int) -> list[int]:
+        """The newline, if a line would be empty that ends after this id; else nothing."""
+        return [self.item_end] if last == self.opening and self.item_end is not None else []
+
+    def _opening(self) -> int | None:
+        """See ``opening``; None as well where all but the newline is banned."""
+        if self.item_end is None or len({*self.forbidden, self.item_end}) == self.tokenizer.size:
+            return None
+        return self.item_end if self.items else int(self.tokenizer.lookup("\t")[0])
 
     def guards(self, prompt: Prompt) -> list[Guard]:
         """What keeps copied and repeated runs out of one text, with ``novel_span`` and ``no_repeat``."""
@@ -253,13 +275,15 @@ class Stepper:
         """Chooses the next id; None where every id is barred."""
         logits = self.stream.step(self.id)
         barred = [id for guard in self._guards for id in guard.barred()]
-        if barred and len({*barred, *self._session.forbidden}) >= len(logits):
+        session = self._session
+        unwanted = session.item_end if self.id == session.opening else None
+        if barred and len({*barred, *session.forbidden, unwanted} - {None}) >= len(logits):
             return None
-        self.id = self.sampler(logits, barred)
+        self.id = self.sampler(logits, barred, unwanted)
         for guard in self._guards:
             guard.read(self.id)
         if self._watch:
-            self._watch(token_choice(logits, self.id, self._session.config.logprobs))
+            self._watch(token_choice(logits, self.id, session.config.logprobs))
         return self.id
 
 

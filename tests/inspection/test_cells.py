@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,16 @@ def test_a_reset_is_a_new_beginning(cell: Cell) -> None:
     found = Reader(model).read(ids, {20})
     np.testing.assert_allclose(found[20:], Reader(model).read(ids[20:]), atol=1e-6)
     np.testing.assert_allclose(found[:20], Reader(model).read(ids[:20]), atol=1e-6)
+
+
+@pytest.mark.parametrize("text", [TEXT + "\nit", "one\ntwo\n", "\n\n"])
+def test_items_know_nothing_of_each_other(text: str) -> None:
+    """A model that learnt each line by itself has, in each line of a text, the activations of that line."""
+    model = dataclasses.replace(random_model(), corpus={"lines": True})
+    found = activations(model, model.tokenizer.encode(text))
+    lines = [activations(model, model.tokenizer.encode(line)) for line in text.splitlines(keepends=True)]
+    for name, values in found.items():
+        np.testing.assert_allclose(values, np.concatenate([line[name] for line in lines], axis=1), atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS)

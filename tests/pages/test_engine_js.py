@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import random
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from charrnn.api import Model
 from charrnn.config import Cell
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
@@ -176,3 +178,28 @@ def test_prompts() -> None:
     }  # fmt: skip
     assert in_node(function, [known | {"unknown": 2}, "é"]) == {"ids": [2], "text": "é", "missing": []}
     assert in_node(function, [{"kind": "byte", "start": 10}, "é"])["ids"] == [195, 169]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 1.0}, {"temperature": 0.7, "top_k": 2}, {"temperature": 0.0}]
+)
+@pytest.mark.parametrize("prompt", ["", "ab", "abc\nc"])
+def test_items_are_the_samplers(settings: dict[str, Any], prompt: str) -> None:
+    """Of a model that learnt each line by itself the text is the sampler's, without empty lines."""
+    model = random_model(vocabulary="\nabc", seed=21)
+    model.weights["output.bias"][0] += 2
+    model = dataclasses.replace(model, corpus={"lines": True})
+    chosen = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 4} | settings
+    expected = Model(model).sample(prompt, length=200, **chosen)
+    function = """({header, weights, chosen, prompt}) => {
+      const tokenizer = new Tokenizer(header.tokenizer), pieces = [];
+      for (const step of write(made(header, weights), tokenizer, chosen, tokenizer.encode(prompt).ids)) {
+        if (step) pieces.push(step.text);
+        if (pieces.length === 200) return pieces.join("");
+      }
+    }"""
+    value = exported(model) | {"chosen": chosen | {"seed": "4"}, "prompt": prompt}
+    assert in_node(function, value) == expected
+    lines = (prompt + expected).split("\n")[:-1]
+    assert len(lines) > 20
+    assert all(lines)

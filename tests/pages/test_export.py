@@ -9,12 +9,14 @@ import html.parser
 import json
 import re
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.evaluator import Evaluator
+from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
 from charrnn.pages.export import (
     DARK_INK,
@@ -27,6 +29,7 @@ from charrnn.pages.export import (
     rounded,
     rounding_cost,
 )
+from charrnn.sampling.sampler import Sampler, log_probabilities
 from charrnn.text.scored import text_of
 from tests.conftest import random_model
 from tests.pages.test_heatmap import contrast
@@ -150,6 +153,18 @@ def test_the_cost_of_rounding() -> None:
         Evaluator(judge).score(text).nats / text.characters for judge in (model, rounded(model, "int8"))
     ]
     assert abs(losses[1] - losses[0]) < 0.02
+
+
+def test_the_cost_of_rounding_items() -> None:
+    """Of a model of items, what follows a newline is judged from a zero state, as it is written."""
+    model = dataclasses.replace(random_model(hidden=24, scale=0.7), corpus={"lines": True})
+    start = model.tokenizer.start
+    logs, others = (
+        log_probabilities(Engine(one).stream().step(start)) for one in (model, rounded(model, "int8"))
+    )
+    with mock.patch.object(Sampler, "choose_many", lambda _, logits: np.full(logits.shape[1], start)):
+        cost = rounding_cost(model, "int8")
+    assert cost == pytest.approx(float((np.exp(logs) * (logs - others)).sum()), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["</script><script>alert(1)</script>", "a & b", "%%HEADER%%"])

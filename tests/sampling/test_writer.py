@@ -194,11 +194,14 @@ def test_items_written_together_have_the_distribution_of_items_alone() -> None:
     """Side by side, short items are no more frequent than the model says: what ends first comes not first."""
     model = small(items=True)
     found, _ = lines_written(request(model, lines=4000, length=500))
-    lengths = Counter(min(len(line), 3) for line in found)
-    # The chance that an item has no character is that of the newline after the start symbol.
-    logs = log_probabilities(Engine(model).stream().step(model.tokenizer.start))
-    expected = 4000 * math.exp(logs[SMALL.index("\n")])
-    assert abs(lengths[0] - expected) < 4 * math.sqrt(expected)
+    counts = Counter(found)
+    # No item is empty: the chance of each character is that after the start symbol, if no newline follows it.
+    first = np.exp(log_probabilities(Engine(model).stream().step(model.tokenizer.start)))
+    for id, letter in enumerate("abc", 1):
+        after = Engine(model).stream().read(np.array([model.tokenizer.start, id]))[1]
+        share = first[id] / (1 - first[0]) * np.exp(log_probabilities(after)[0])
+        assert abs(counts[letter] - 4000 * share) < 4 * math.sqrt(4000 * share)
+    assert counts[""] == 0
 
 
 @pytest.mark.parametrize("items", [False, True])
