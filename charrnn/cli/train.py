@@ -19,6 +19,7 @@ from charrnn.system import launched
 if TYPE_CHECKING:
     from charrnn.system import Launch
     from charrnn.training.listener import Listener
+    from charrnn.training.setup import Prepared
     from charrnn.training.trainer import Trainer
 
 
@@ -141,20 +142,20 @@ def train(
         command = resuming_command(corpus, output_dir, trainer.directory)
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
-    print_results(trainer, corpus, quiet=quiet)
+    print_results(prepared, corpus, quiet=quiet)
     return 0
 
 
-def print_results(trainer: Trainer, corpus: tuple[str, ...], *, quiet: bool) -> None:
+def print_results(prepared: Prepared, corpus: tuple[str, ...], *, quiet: bool) -> None:
     """Prints what a training that has ended led to; what it took goes to stderr, this included."""
     from charrnn.cli.beside import add_ngram
     from charrnn.cli.output import note, one_line
     from charrnn.cli.rival import rival_lines
     from charrnn.cli.verdict import result_lines, time_line
 
-    ended = time.monotonic()
+    ended, trainer = time.monotonic(), prepared.trainer
     beside = list(add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus))
-    *results, sample = result_lines(trainer, corpus)
+    *results, sample = result_lines(prepared, corpus)
     note(time_line(trainer, time.monotonic() - ended), quiet=quiet)
     for line in (*results, *beside, sample):
         click.echo(one_line(line))

@@ -106,8 +106,9 @@ def _hints(corpus: Corpus) -> Iterator[str]:
         )
 
 
-def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
+def result_lines(prepared: Prepared, texts: tuple[str, ...]) -> list[str]:
     """Where the model is, how good it is, and how to use it; ``texts`` are what the command line named."""
+    trainer = prepared.trainer
     path = trainer.directory / MODEL_FILE
     progress = trainer.progress
     assert progress.best is not None
@@ -117,7 +118,7 @@ def result_lines(trainer: Trainer, texts: tuple[str, ...]) -> list[str]:
         f"model       {path}",
         f"{split:<12}{progress.best:.4f} nats/char, {progress.best / math.log(2):.4f} bits/char "
         f"(step {progress.best_step} of {progress.step})",
-        f"verdict     {verdict(trainer)}",
+        f"verdict     {verdict(trainer, grows=prepared.grows)}",
         *([] if start is None else [f"start       {start}"]),
         f"sample      {sample_command(path, trainer.corpus.config)}",
     ]
@@ -178,8 +179,13 @@ def ways_on(trainer: Trainer, corpus: tuple[str, ...], output_dir: Path | None) 
 OVERFIT = 0.25
 
 
-def verdict(trainer: Trainer) -> str:
-    """What the losses say of the training, and which flag to try."""
+def verdict(trainer: Trainer, *, grows: bool) -> str:
+    """What the losses say of the training, and which flag to try.
+
+    Args:
+        trainer: of a training that has ended.
+        grows: whether a larger model would be chosen for more time.
+    """
     progress, schedule, dropout = trainer.progress, trainer.schedule, trainer.model.config.dropout
     assert progress.best is not None
     gap = progress.best - progress.best_train
@@ -208,7 +214,8 @@ def verdict(trainer: Trainer) -> str:
             f"--patience 0{skipped}"
         )
     longer = "--time" if schedule.total_steps is None else "--steps or --epochs"
-    return f"still improving: give it more time ({longer}), and a larger model comes with it{skipped}"
+    larger = ", and a larger model comes with it" if grows else ""
+    return f"still improving: give it more time ({longer}){larger}{skipped}"
 
 
 def remedy(dropout: float, increase: float) -> str:

@@ -71,11 +71,13 @@ class Chosen:
         training: the settings with the size's name, the batch size, how much an evaluation scores and, where
             it was measured, the number of replicas.
         reason: for a person, in one line.
+        grows: whether more time would make the model larger.
     """
 
     model: ModelConfig
     training: TrainingConfig
     reason: str
+    grows: bool
 
 
 def choose_model(
@@ -94,11 +96,11 @@ def choose_model(
     training = _widened(training, asked, corpus, machine)
     training = dataclasses.replace(training, replicas=fastest_replicas(medium, training, corpus, machine))
     budget, pairs = characters_read(medium, training, corpus, machine), corpus.config.pairs
-    size, why = training.size, f"{training.size}; "
+    size, why, grows = training.size, f"{training.size}; ", False
     if size == "auto" and "hidden_size" in shape:
         size, why = "medium", ""  # for what was not asked for
     elif size == "auto":
-        size, why = _choose_size(budget, training, corpus, machine)
+        size, why, grows = _size(budget, training, corpus, machine)
     model = dataclasses.replace(SIZES[size], **shape)
     chosen = dataclasses.replace(training, size=size)
     read = budget if model == medium else characters_read(model, training, corpus, machine)
@@ -123,20 +125,20 @@ def choose_model(
     times = f"the text will be read about {_times(planned)}"
     if planned < passes:
         times += f", not {rounded(passes)}, which would memorize it (--patience 0 takes all the time)"
-    return Chosen(model, chosen, why + times)
+    return Chosen(model, chosen, why + times, grows)
 
 
-def _choose_size(
-    budget: float, training: TrainingConfig, corpus: Corpus, machine: Machine
-) -> tuple[str, str]:
-    """The size for a budget of characters that a medium model would read, and why it is that one."""
+def _size(budget: float, training: TrainingConfig, corpus: Corpus, machine: Machine) -> tuple[str, str, bool]:
+    """The size for a budget of characters that a medium model would read, why, and whether it would grow."""
     pairs, share = corpus.config.pairs, learnt_share(corpus)
     passes = most_passes(training, pairs=pairs) if training.patience else math.inf
     budgets = SMALLEST_BUDGETS if machine.device.type == "cpu" else ACCELERATED_BUDGETS
-    size = size_for(budget * share, passes * corpus.train_size * share, budgets)
+    learnt = passes * corpus.train_size * share
+    wanted = size_for(budget * share, learnt, budgets)
     part = f", {share:.0%} of them in targets" if pairs else ""
-    why = f"{size} (auto: a medium one would read {_amount(budget)}{part}); "
-    return _fitting(size, why, training, corpus, machine)
+    why = f"{wanted} (auto: a medium one would read {_amount(budget)}{part}); "
+    size, why = _fitting(wanted, why, training, corpus, machine)
+    return size, why, size == wanted != size_for(math.inf, learnt, budgets)
 
 
 def _widened(

@@ -94,6 +94,7 @@ class Prepared:
         reason: why the model is as large as it is; None on resuming.
         transfer: what became of the vocabulary of the model to start from, if there is one.
         resumed_at: the step at which a run goes on; 0 for a new one.
+        grows: whether such a training would get a larger model with more time; false on resuming.
     """
 
     trainer: Trainer
@@ -101,6 +102,7 @@ class Prepared:
     reason: str | None = None
     transfer: Transfer | None = None
     resumed_at: int = 0
+    grows: bool = False
 
 
 def open_training(request: Request) -> Prepared:
@@ -182,7 +184,7 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     prepare_run(directory, force=request.force, cache=corpus.cache, inputs=inputs)
     before = watch.before()
     trainer.progress.before = before.total
-    return Prepared(trainer, before, chosen.reason, transfer)
+    return Prepared(trainer, before, chosen.reason, transfer, grows=chosen.grows and source is None)
 
 
 def _pace(trainer: Trainer, asked: Mapping[str, Any]) -> Pace | None:

@@ -265,6 +265,26 @@ def test_a_model_to_start_from_has_its_size(train: Callable[..., Result], text: 
     assert "--size small: the model to start from has a size; leave it out" in result.err
 
 
+@pytest.mark.parametrize(
+    ("flags", "grows"),
+    [
+        ((), True), (("--size", "tiny"), False), (("--hidden-size", 32), False),
+        (("--init-from", "first"), False), (("--resume", "-o", "first"), False),
+    ],
+)  # fmt: skip
+def test_more_time_enlarges_only_what_was_chosen(
+    train: Callable[..., Result], text: Path, flags: tuple[object, ...], grows: bool
+) -> None:
+    """That a larger model comes with more time is said where the size was chosen for the time."""
+    text.write_text(TEXT * 40)
+    if "first" in flags:
+        assert train(text, *QUICK, "-o", "first").status == 0
+    result = train(text, "--steps", 6, "--threads", 1, *flags)
+    assert result.status == 0, result.err
+    advice = "still improving: give it more time (--steps or --epochs)"
+    assert f"verdict     {advice}{', and a larger model comes with it' * grows}\n" in result.out
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "relu"])
 def test_every_cell_trains_and_samples(train: Callable[..., Result], text: Path, cell: str) -> None:
     """Each cell goes the whole way, tied where sizes agree."""
@@ -582,6 +602,19 @@ def test_messages_that_cannot_be_written_stop_nothing(tmp_path: Path, text: Path
             )
             assert (done.returncode, done.stdout[:6]) == (0, b"model ")
     os.close(writer)
+
+
+def test_a_reader_that_leaves_stops_nothing(tmp_path: Path, text: Path) -> None:
+    """In ``charrnn train TEXT 2>&1 | head -1`` the training goes on to its end, and then ends with 141."""
+    with subprocess.Popen(
+        command("train", text, *QUICK, "-o", "run"),
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"text: ")
+        process.stdout.close()
+        assert process.wait(timeout=60) == 141
+    assert load_training(tmp_path / "run").finished
 
 
 def test_what_was_killed_before_its_first_state_is_no_dead_end(

@@ -122,7 +122,19 @@ def test_a_model_that_does_not_fit_is_not_chosen(corpus: Corpus, monkeypatch: py
     assert chosen.training.size == "small"
     assert chosen.reason.startswith("small (large would need 0.")
     assert "GB of memory, and 0.39 are free" in chosen.reason
+    assert not chosen.grows
     assert choose(corpus, time=3600.0, size="large").training.size == "large"
+
+
+@pytest.mark.usefixtures("speeds")
+def test_what_more_time_would_enlarge(corpus: Corpus) -> None:
+    """More time makes the model larger up to the largest size for the text, if the size was left open."""
+    assert choose(corpus, steps=3).grows
+    assert choose(corpus, time=60.0).grows
+    assert not choose(corpus, time=60.0, hidden_size=64).grows
+    assert not choose(corpus, time=60.0, size="small").grows
+    longest = choose(corpus, time=1e6)
+    assert (longest.training.size, longest.grows) == ("large", False)  # of which a short text makes no more
 
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
