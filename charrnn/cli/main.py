@@ -61,6 +61,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Runs the command line and exits with its status."""
+    _fill_descriptors()
     share_cores()
     try:
         status = run(sys.argv[1:])
@@ -133,6 +134,17 @@ def _describe(error: OSError) -> str:
 def _complain(text: str, write: Callable[[str], None] = note) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         write(text)
+
+
+def _fill_descriptors() -> None:
+    """Opens the null device in place of a stdin, stdout or stderr that is closed.
+
+    Otherwise a file that is opened later would be the stderr, to which C libraries write their warnings.
+    """
+    with contextlib.suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(descriptor)
 
 
 def _discard(stream: IO[str] | None) -> None:

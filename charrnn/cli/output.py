@@ -9,6 +9,8 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 
+import click
+
 from charrnn.errors import CharrnnError
 
 RESET = b"\x1b[0m"
@@ -85,7 +87,9 @@ def stdout_descriptor() -> int:
         CharrnnError: stdout is closed.
     """
     if sys.stdout is None:
-        raise CharrnnError("stdout is closed; send the text somewhere, as in charrnn sample > FILE")
+        context = click.get_current_context(silent=True)
+        command = "charrnn" if context is None else context.command_path
+        raise CharrnnError(f"stdout is closed; send the output somewhere, as in {command} > FILE")
     return sys.stdout.fileno()
 
 

@@ -254,6 +254,40 @@ def test_a_full_device_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.decode() == "charrnn: No space left on device; free some space and try again\n"
 
 
+@pytest.mark.parametrize("name", ["sample", "evaluate", "inspect", "list"])
+def test_a_closed_stdout_is_a_line_that_names_the_command(
+    tmp_path: Path, name: str, model_path: Path, charrnn: Charrnn
+) -> None:
+    """What cannot write its results says so at once, with the command that was typed."""
+    (tmp_path / "text.txt").write_text("To be\n")
+    model = () if name == "list" else ("-m", model_path)
+    words = ["charrnn", name, *model, *(["text.txt"] if name == "evaluate" else [])]
+    assert charrnn(*words[1:], "-q").status == 0
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command(*words[1:])],
+        cwd=tmp_path, env=environment(), capture_output=True, check=False,
+    )  # fmt: skip
+    expected = f"charrnn: stdout is closed; send the output somewhere, as in charrnn {name} > FILE\n"
+    assert (done.returncode, done.stderr.decode()) == (1, expected)
+
+
+OPENED = """
+import os, sys
+from pathlib import Path
+from charrnn.cli import main
+main.run = lambda _: Path("number").write_text(str(os.open("text", os.O_CREAT)))
+main.main()
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path, closed: str) -> None:
+    """Whichever of stdin, stdout and stderr are closed, a file that is opened is none of them."""
+    line = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", OPENED]
+    subprocess.run(line, cwd=tmp_path, env=environment(), check=False)
+    assert int((tmp_path / "number").read_text()) > 2
+
+
 # -- imports and completion ------------------------------------------------------------------------------
 
 LAZY = """
