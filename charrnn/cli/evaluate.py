@@ -74,6 +74,7 @@ def evaluate(
     from charrnn.cli.model import open_models
     from charrnn.cli.output import byte_writer, note
     from charrnn.cli.report import progress, summary, table, to_json, with_totals
+    from charrnn.cli.tables import terminal_width
     from charrnn.cli.unused import unused
     from charrnn.evaluation.evaluator import Evaluator
 
@@ -106,7 +107,8 @@ def evaluate(
         if text and options["train"] is None:
             note(f"the model's own text: {', '.join(loaded.corpus['paths'])}", quiet=quiet)
     rows = with_totals([row for item in texts for row in job.rows(item)])
-    write((to_json(rows, opened.path) if options["as_json"] else table(rows)).encode("utf-8", "replace"))
+    shown = to_json(rows, opened.path) if options["as_json"] else table(rows, terminal_width())
+    write(shown.encode("utf-8", "replace"))
 
 
 def check(texts: tuple[str, ...], options: dict[str, Any]) -> None:

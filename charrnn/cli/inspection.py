@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.cli.plot import blocks, grid
+from charrnn.cli.tables import table
 from charrnn.evaluation.surprise import shown
 from charrnn.inspection.along import Along
 from charrnn.inspection.cells import Unit
@@ -46,7 +47,7 @@ def report_lines(found: Inspection, unit: Unit | None, *, width: int, color: boo
     yield from curve_lines(found, width)
     if found.along is not None:
         yield from followed_lines(found, found.along, width)
-        yield from saturation_lines(found.along)
+        yield from saturation_lines(found.along, width)
         if unit is not None:
             yield from shaded_lines(found, found.along, unit, width=width, color=color)
     if found.gradients is not None:
@@ -83,7 +84,7 @@ def curve_lines(found: Inspection, width: int) -> Iterator[str]:
     if len(entries) < 2:
         return
     yield ""
-    yield "loss in nats/char by step: t training, v validation"
+    yield from _wrapped("loss in nats/char by step: t training, v validation", width)
     series = {
         name: [(entry["step"], entry[key]) for entry in entries]
         for name, key in (("training", "train_loss"), ("validation", "val_loss"))
@@ -93,7 +94,17 @@ def curve_lines(found: Inspection, width: int) -> Iterator[str]:
         values = [entry[key] for entry in entries if entry[key] is not None]
         if values:
             row = blocks(values, max(8, min(width, 100) - 36), 0.0, max(values))
-            yield f"{name:<14} {row}  up to {max(values):.3g}, last {values[-1]:.3g}"
+            yield from _side_by_side(
+                f"{name:<14} {row}", f"up to {max(values):.3g}, last {values[-1]:.3g}", width
+            )
+
+
+def _side_by_side(line: str, more: str, width: int) -> Iterator[str]:
+    """A line and what more there is to say, which goes below it where both do not fit."""
+    if len(line) + 2 + len(more) <= width:
+        yield f"{line}  {more}"
+    else:
+        yield from (line, "    " + more)
 
 
 def followed_lines(found: Inspection, along: Along, width: int) -> Iterator[str]:
@@ -106,7 +117,9 @@ def followed_lines(found: Inspection, along: Along, width: int) -> Iterator[str]
         width,
     )
     if not along.followed:
-        yield "too short, or too much the same, to compare units with features of the text"
+        yield from _wrapped(
+            "too short, or too much the same, to compare units with features of the text", width
+        )
         return
     yield ""
     yield from _wrapped(
@@ -117,7 +130,8 @@ def followed_lines(found: Inspection, along: Along, width: int) -> Iterator[str]
     )
     units = 1 if width < 70 else 2 if width < 96 else 3
     for followed in along.strongest():
-        yield f"  {followed.feature:<22}{'AUC' if followed.binary else 'r':<4}" + _matches(followed, units)
+        name = f"  {followed.feature:<22}{'AUC' if followed.binary else 'r':<2}"
+        yield from _side_by_side(name, _matches(followed, units), width)
 
 
 def _matches(followed: Followed, count: int) -> str:
@@ -129,19 +143,23 @@ def _matches(followed: Followed, count: int) -> str:
     return " ".join(cells).rstrip()
 
 
-def saturation_lines(along: Along) -> Iterator[str]:
+def saturation_lines(along: Along, width: int) -> Iterator[str]:
     """How often the gates are nearly closed and nearly open."""
     if not along.saturation:
         return
     yield ""
-    yield "gates: share of the time below 0.1 and above 0.9;"
-    yield "units that are so nine times in ten"
-    yield f"  {'layer':<7}{'gate':<9}{'< 0.1':>7}{'> 0.9':>8}{'units <':>10}{'units >':>9}"
-    for one in along.saturation:
-        yield (
-            f"  {one.layer:<7}{one.gate:<9}{one.left.mean():>7.1%}{one.right.mean():>8.1%}"
-            f"{int((one.left > 0.9).sum()):>10}{int((one.right > 0.9).sum()):>9}"
+    yield from _wrapped(
+        "gates: share of the time below 0.1 and above 0.9; units that are so nine times in ten", width
+    )
+    rows = [
+        (
+            f"  {one.layer}", one.gate, f"{one.left.mean():.1%}", f"{one.right.mean():.1%}",
+            str(int((one.left > 0.9).sum())), str(int((one.right > 0.9).sum())),
         )
+        for one in along.saturation
+    ]  # fmt: skip
+    header = ("  layer", "gate", "< 0.1", "> 0.9", "units <", "units >")
+    yield from table(header, rows, header[:2], keys=2, width=width).splitlines()
 
 
 def shaded_lines(found: Inspection, along: Along, unit: Unit, *, width: int, color: bool) -> Iterator[str]:
@@ -154,8 +172,8 @@ def shaded_lines(found: Inspection, along: Along, unit: Unit, *, width: int, col
     )
     about = [followed.feature for followed in along.strongest() if along.best(followed.feature) == unit]
     yield ""
-    yield f"unit {unit}" + (f", which follows {', '.join(about)}" if about else "")
-    yield _legend(low, high, color=color)
+    yield from _wrapped(f"unit {unit}" + (f", which follows {', '.join(about)}" if about else ""), width)
+    yield from _legend(low, high, width, color=color)
     line, under, used = "", "", 0
     last = max(shade, default=-1)
     byte = found.description["vocabulary"]["kind"] == "byte"
@@ -201,11 +219,14 @@ def _shaded(cell: str, level: int | None) -> str:
     return f"\x1b[38;5;{231 if light else 16}m\x1b[48;5;{background}m{cell}\x1b[0m"
 
 
-def _legend(low: float, high: float, *, color: bool) -> str:
+def _legend(low: float, high: float, width: int, *, color: bool) -> list[str]:
     numbers = [low + (high - low) * level / (len(SHADES) - 1) for level in range(len(SHADES))]
     if not color:
-        return f"digits: 1 is {low:.2f}, {MIDDLE + 1} is {numbers[MIDDLE]:.2f}, 9 is {high:.2f}; ? is unknown"
-    return "".join(_shaded(f"{number:^6.2f}", level) for level, number in enumerate(numbers))
+        middle = f"{MIDDLE + 1} is {numbers[MIDDLE]:.2f}"
+        return _wrapped(f"digits: 1 is {low:.2f}, {middle}, 9 is {high:.2f}; ? is unknown", width)
+    every = 1 if 6 * len(SHADES) <= width else 2  # of the shades
+    cells = [_shaded(f"{number:^6.2f}", level) for level, number in enumerate(numbers)]
+    return ["".join(cells[::every])]
 
 
 LEAST_SHARE = -6  # decimal logarithm of a gradient at which its row is empty
@@ -241,7 +262,9 @@ def _gradient_row(name: str, shares: np.ndarray[tuple[int, ...], np.dtype[np.flo
     row = blocks(logs.tolist(), max(8, min(64, width - 44)), LEAST_SHARE, 0)
     half = half_life(shares)
     shown_half = f"{half:.1f}" if half is not None else f"> {len(shares) - 1}"
-    return f"  {name:<16} {row} half {shown_half:>6}  last {shares[-1]:.0e}"
+    line = f"  {name:<16} {row} half {shown_half:>6}"
+    last = f"  last {shares[-1]:.0e}"
+    return line + last if len(line + last) <= width else line
 
 
 def memory_lines(memory: Memory, width: int) -> Iterator[str]:
@@ -261,6 +284,7 @@ def memory_lines(memory: Memory, width: int) -> Iterator[str]:
         bar = "█" * max(0, math.ceil(excess * room - 0.5))
         yield f"  {k:>4}{memory.cut[index]:>9.3f}{shuffled:>10}  {bar}".rstrip()
     if memory.near is None:
-        yield f"  further back than {memory.lengths[-1]} characters still helps by more than 1 %"
+        verdict = f"further back than {memory.lengths[-1]} characters still helps by more than 1 %"
     else:
-        yield f"  within 1 % of the whole from k = {memory.near} on"
+        verdict = f"within 1 % of the whole from k = {memory.near} on"
+    yield from (f"  {line}" for line in _wrapped(verdict, width - 2))

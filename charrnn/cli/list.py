@@ -24,12 +24,14 @@ WIDEST = 40  # characters of a name or a text's name in the table
 def list_runs(*, as_json: bool, quiet: bool) -> None:
     """List the runs under runs/, newest first, and the shipped model."""
     from charrnn.cli.output import byte_writer, note
+    from charrnn.cli.tables import terminal_width
     from charrnn.runs import RUNS, summaries
 
+    write = byte_writer()
     found = summaries()
     now = time.time()
-    text = "".join(_json(summary, now) for summary in found) if as_json else table(found, now)
-    byte_writer()(text.encode("utf-8", "replace"))
+    json = "".join(_json(summary, now) for summary in found) if as_json else None
+    write((table(found, now, terminal_width()) if json is None else json).encode("utf-8", "replace"))
     if all(summary.state is None and summary.error is None for summary in found):
         note(f"no runs under {RUNS}/; train one (charrnn train TEXT)", quiet=quiet)
 
@@ -42,28 +44,19 @@ def _json(summary: Summary, now: float) -> str:
     return json.dumps(values) + "\n"
 
 
-def table(summaries: list[Summary], now: float) -> str:
+def table(summaries: list[Summary], now: float, width: int | None = None) -> str:
     """Aligned columns under one header; of what cannot be read, the reason after its name.
 
     Args:
         summaries: in the order in which they are shown.
         now: in seconds since 1970, from which ages count.
+        width: of the terminal, in columns; None if it is none.
     """
+    from charrnn.cli import tables
+
     if not summaries:
         return ""
-    rows = [_cells(summary, now) for summary in summaries]
-    shown = [HEADER, *(row for row in rows if len(row) == len(HEADER))]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    widths[0] = max(len(row[0]) for row in [HEADER, *rows])
-    widths[1] = max(len(row[1]) for row in [HEADER, *rows])
-    lines = []
-    for row in [HEADER, *rows]:
-        padded = [
-            cell.ljust(width) if name in LEFT else cell.rjust(width)
-            for name, cell, width in zip(HEADER, row[: len(widths)], widths, strict=False)
-        ]
-        lines.append("  ".join(padded).rstrip() + "\n")
-    return "".join(lines)
+    return tables.table(HEADER, [_cells(summary, now) for summary in summaries], LEFT, width=width)
 
 
 def _cells(summary: Summary, now: float) -> tuple[str, ...]:

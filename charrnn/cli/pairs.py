@@ -10,6 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
+from charrnn.cli import tables
 from charrnn.cli.output import note, one_line
 from charrnn.cli.report import WIDEST
 from charrnn.evaluation.evaluator import Evaluator
@@ -67,7 +68,8 @@ def evaluate_pairs(
     elif options["as_json"]:
         write(to_json(results, names).encode())
     else:
-        write(table(results, names[0]).encode("utf-8", "replace"))
+        width = tables.terminal_width()
+        write(table(results, names[0], width).encode("utf-8", "replace"))
 
 
 def answers(evaluator: Evaluator, text: ScoredText) -> Iterator[Answered]:
@@ -104,9 +106,9 @@ def _line(number: int, one: Answered) -> bytes:
     return row.encode("utf-8", "replace")
 
 
-def table(results: list[tuple[str, PairScore]], model: str) -> str:
-    """Aligned columns below a header."""
-    rows = [HEADER] + [
+def table(results: list[tuple[str, PairScore]], model: str, width: int | None = None) -> str:
+    """Aligned columns below a header, for a terminal of so many columns; None if it is none."""
+    rows = [
         (
             one_line(name, WIDEST), one_line(model, WIDEST), str(score.pairs), str(score.exact),
             f"{score.exact_share:.2%}", f"{score.error_rate:.4f}", f"{score.accuracy:.2%}",
@@ -115,15 +117,7 @@ def table(results: list[tuple[str, PairScore]], model: str) -> str:
         )
         for name, score in results
     ]  # fmt: skip
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if at < 2 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip() + "\n")
-    return "".join(lines)
+    return tables.table(HEADER, rows, {"text", "model"}, keys=2, width=width)
 
 
 def to_json(results: list[tuple[str, PairScore]], names: tuple[str, str]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli import tables
 from charrnn.cli.output import note, one_line, wants_color
 from charrnn.errors import counted
 from charrnn.evaluation.measure import Score, line_scores, total
@@ -100,18 +101,9 @@ def with_totals(rows: Sequence[Row]) -> list[Row]:
     return [*rows, *totals]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Aligned columns below a header, without colour, for people and for awk."""
-    cells = [HEADER, *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for line in cells:
-        padded = [
-            cell.ljust(width) if name in LEFT else cell.rjust(width)
-            for name, cell, width in zip(HEADER, line, widths, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip() + "\n")
-    return "".join(lines)
+def table(rows: Sequence[Row], width: int | None = None) -> str:
+    """Aligned columns below a header, for a terminal of so many columns; None if it is none."""
+    return tables.table(HEADER, [_cells(row) for row in rows], LEFT, keys=2, width=width)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
