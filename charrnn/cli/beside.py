@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.config import NGramConfig
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.mixing import fit_weights
+from charrnn.evaluation.mixing import cross_fitted, fit_weights
 from charrnn.files import MODEL_FILE
 from charrnn.model.file import joined, load_model, save_model
 from charrnn.text.validated import validated
@@ -26,7 +26,8 @@ UNFITTED = (0.7, 0.3)  # where nothing is held out
 def add_ngram(trainer: Trainer) -> Iterator[str]:
     """Counts the n-gram of a finished training's text and writes it beside the network, unless it is there.
 
-    The weights are fitted on the validation split, which the quality in the file is measured on, too.
+    The weights are fitted on the validation split. The quality in the file is measured on it, too, each half
+    with weights that are fitted to the other.
 
     Returns:
         Lines for the results.
@@ -42,10 +43,11 @@ def add_ngram(trainer: Trainer) -> Iterator[str]:
     scored = validated(trainer.corpus, trainer.config.validate)
     if len(scored.ids):
         parts = Evaluator(both).part_probabilities(scored.ids, trainer.corpus.tokenizer.start, scored.ends)
-        found = np.stack([part[scored.learnt] for part in parts])  # (2, symbols)
-        first, second = fit_weights(found).tolist()
+        found = np.stack(list(parts))  # (2, symbols)
+        first, second = fit_weights(found[:, scored.learnt]).tolist()
         both = joined(model, counted.model.grams, (first, second))
-        nats = scored.unknown_nats - float(np.log(np.array([first, second]) @ found).sum())
+        mixed = cross_fitted(found, scored.learnt)  # (symbols,)
+        nats = scored.unknown_nats - float(np.log(mixed[scored.learnt]).sum())
         nats /= scored.count
         if "nats_per_character" in quality:
             quality["network_nats_per_character"] = quality["nats_per_character"]

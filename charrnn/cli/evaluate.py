@@ -77,6 +77,7 @@ def evaluate(
     from charrnn.cli.tables import terminal_width
     from charrnn.cli.unused import unused
     from charrnn.evaluation.evaluator import Evaluator
+    from charrnn.evaluation.mixing import CrossFitted
 
     for line in unused(click.get_current_context()):
         note(line, quiet=quiet)
@@ -84,7 +85,11 @@ def evaluate(
     opened = open_models(models, mix, quiet=quiet)
     loaded = opened.model
     check_page(options["html"], [*(text or loaded.corpus.get("paths", ())), *opened.paths])
-    job = Job(loaded, opened.name, config, Evaluator(loaded, config, progress(quiet=quiet)), write)
+    scorer = Evaluator
+    if loaded.parts and mix is None and not (text or options["heatmap"] or options["html"]):
+        scorer = CrossFitted
+        note("each half of the text is scored with weights that are fitted to the other half", quiet=quiet)
+    job = Job(loaded, opened.name, config, scorer(loaded, config, progress(quiet=quiet)), write)
     texts = read_texts(text, loaded, options, quiet=quiet)
     if not quiet:
         texts = remarked(job, texts, given(click.get_current_context()), own=not text)

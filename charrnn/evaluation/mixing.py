@@ -6,21 +6,27 @@ weights, and each step
     w_i <- 1/T sum_t  w_i p_i(t) / sum_j w_j p_j(t)
 
 makes it greater, until it is greatest (Dempster, Laird & Rubin, 1977; Jelinek & Mercer, 1980).
+
+The text to which weights are fitted is a little more probable under them than others are. To score that very
+text, each half of it is given the weights that are fitted to the other (two-fold cross-validation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.evaluation.evaluator import Evaluator, section_ends
+from charrnn.evaluation.measure import Piece
 from charrnn.model.file import ModelFile
 from charrnn.model.mixture import TINY, mix_models
+from charrnn.text.pairs import target_mask
 from charrnn.text.recorded import recorded_split
 from charrnn.text.scored import ScoredText
+from charrnn.text.tokenizer import Ids, Places
 from charrnn.use_config import EvaluationConfig
 
 FITTED = 1 << 14  # characters to which weights are fitted at most: enough for two decimals of a weight
@@ -43,7 +49,8 @@ def fit_mix(models: Sequence[ModelFile], text: ScoredText | None = None) -> tupl
     if text is None:
         remedy = "give the weights yourself, with --mix"
         text = recorded_split(mixed.corpus, mixed.tokenizer, "validation", remedy).beginning(FITTED)
-    return mix_models(models, fit_weights(probabilities_of(mixed, text)).tolist()), text
+    found = probabilities_of(mixed, text)[:, learnt_symbols(mixed, text.ids)]
+    return mix_models(models, fit_weights(found).tolist()), text
 
 
 def probabilities_of(mixed: ModelFile, text: ScoredText) -> NDArray[np.float64]:
@@ -52,6 +59,38 @@ def probabilities_of(mixed: ModelFile, text: ScoredText) -> NDArray[np.float64]:
     evaluator = Evaluator(mixed, config)
     ends = section_ends(mixed, config, text)
     return np.stack(list(evaluator.part_probabilities(text.ids, text.tokenizer.start, ends)))
+
+
+def learnt_symbols(model: ModelFile, ids: Ids) -> NDArray[np.bool_]:
+    """Which of a text's ids (time,) a model predicts: all, or of pairs the targets and their line ends."""
+    newline = model.tokenizer.newline
+    if not model.corpus.get("pairs") or newline is None:
+        return np.ones(len(ids), np.bool_)
+    return target_mask(ids, newline, int(model.tokenizer.lookup("\t")[0]))
+
+
+def cross_fitted(probabilities: NDArray[np.floating[Any]], learnt: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The probabilities (time,) of a mixture, each half with the weights that are fitted to the other.
+
+    Args:
+        probabilities: (parts, time) of the text's symbols.
+        learnt: (time,) to which of them weights are fitted; each half has as many.
+    """
+    before: NDArray[np.int64] = np.cumsum(learnt) - learnt  # (time,) learnt symbols before each one
+    first = before < learnt.sum() // 2
+    mixed = np.empty(len(first))
+    for half in (first, ~first):
+        mixed[half] = fit_weights(probabilities[:, ~half & learnt][:, :FITTED]) @ probabilities[:, half]
+    return mixed
+
+
+class CrossFitted(Evaluator):
+    """Scores the text to which the weights of a mixture were fitted, with ``cross_fitted`` ones."""
+
+    def read(self, ids: Ids, start: int, ends: Places | None) -> Iterator[Piece]:
+        """The natural-log probabilities of ids, in one piece; the arguments are those of ``Evaluator``."""
+        found = np.stack(list(self.part_probabilities(ids, start, ends)))
+        yield 0, np.log(np.maximum(cross_fitted(found, learnt_symbols(self.model, ids)), TINY))
 
 
 def fit_weights(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

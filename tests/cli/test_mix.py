@@ -40,7 +40,12 @@ def test_weights_are_fitted_and_shown(run: Run, models: list[Path]) -> None:
     note = next(line for line in result.err.splitlines() if line.startswith("--mix "))
     weights = note.split()[1].rstrip(",")
     assert "fitted on 16,253 characters of the-bell-under-the-sea (validation)" in note
-    given = json.loads(run("evaluate", *options(models), "--mix", weights, "--json").out)["results"][0]
+    halves = "each half of the text is scored with weights that are fitted to the other half"
+    assert halves in result.err
+    other = run("evaluate", *options(models), "--mix", weights, "--json")
+    assert halves not in other.err
+    given = json.loads(other.out)["results"][0]
+    assert given["nats_per_character"] < row["nats_per_character"]  # of the text that they were fitted to
     assert given["nats_per_character"] == pytest.approx(row["nats_per_character"], abs=1e-4)
     alone = [
         json.loads(run("evaluate", "-m", model, PLAY, "--json").out)["results"][0] for model in models[:2]

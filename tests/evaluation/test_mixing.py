@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from charrnn.errors import CorpusError
 from charrnn.evaluation import evaluator
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.mixing import LEAST, fit_mix, fit_weights
+from charrnn.evaluation.mixing import (
+    LEAST,
+    CrossFitted,
+    cross_fitted,
+    fit_mix,
+    fit_weights,
+    learnt_symbols,
+    probabilities_of,
+)
 from charrnn.model.engines import make_engine
 from charrnn.model.file import ModelFile
 from charrnn.model.mixture import match, mix_models
@@ -111,3 +119,44 @@ def test_fitting(tmp_path: Path) -> None:
     gone = dataclasses.replace(models[0], corpus={})
     with pytest.raises(CorpusError, match="give the weights yourself, with --mix"):
         fit_mix([gone, models[1]])
+
+
+@given(st.integers(0, 10_000), st.integers(1, 40), st.booleans())
+def test_no_half_has_a_part_in_its_own_weights(seed: int, count: int, pairs: bool) -> None:
+    """Each half has weights fitted to the other, and the text is no more probable than with the best ones."""
+    generator = np.random.default_rng(seed)
+    found = generator.uniform(0.01, 1, (2, count))
+    learnt = generator.random(count) < 0.6 if pairs else np.ones(count, np.bool_)
+    mixed = cross_fitted(found, learnt)
+    half = next(at for at in range(count + 1) if learnt[:at].sum() == learnt.sum() // 2)
+    if learnt[half:].any():  # unlearnt symbols between the halves may be in either
+        half += int(learnt[half:].argmax())
+    first, second = (fit_weights(part[:, kept]) for part, kept in (
+        (found[:, :half], learnt[:half]), (found[:, half:], learnt[half:])
+    ))  # fmt: skip
+    np.testing.assert_allclose(mixed[:half][learnt[:half]], (second @ found[:, :half])[learnt[:half]])
+    np.testing.assert_allclose(mixed[half:][learnt[half:]], (first @ found[:, half:])[learnt[half:]])
+    best = np.log(fit_weights(found[:, learnt]) @ found[:, learnt]).sum()
+    assert np.log(mixed[learnt]).sum() <= best + 1e-4 * count
+
+
+def test_the_text_that_weights_were_fitted_to(mixed: ModelFile) -> None:
+    """``CrossFitted`` scores a text with the probabilities of ``cross_fitted``, whatever the parts lack."""
+    text = text_of(TEXT, mixed.tokenizer)
+    found = probabilities_of(mixed, text)
+    expected = float(unknown_nats(text.unknown, mixed.tokenizer).sum())
+    expected -= np.log(cross_fitted(found, np.ones(found.shape[1], np.bool_))).sum()
+    assert CrossFitted(mixed).score(text).nats == pytest.approx(expected)
+
+
+def test_sources_have_no_part_in_the_weights_of_pairs() -> None:
+    """Weights of models of pairs are those under which the targets are most probable."""
+    parts = [random_model(vocabulary="\t\nabc", seed=seed, scale=1.5) for seed in (0, 1)]
+    parts[0] = dataclasses.replace(parts[0], corpus={"pairs": True})
+    text = text_of("ab\tc\ncab\tba\nb\tcc\n" * 5, parts[0].tokenizer)
+    found, _ = fit_mix(parts, text)
+    mask = learnt_symbols(found, text.ids)
+    assert "".join(np.array(list("ab\tc\ncab\tba\n"))[mask[:12]]) == "c\nba\n"
+    expected = fit_weights(probabilities_of(mix_models(parts, [1, 1]), text)[:, mask])
+    assert found.mix == pytest.approx(expected)
+    assert abs(found.mix[0] - fit_weights(probabilities_of(found, text))[0]) > 0.01
