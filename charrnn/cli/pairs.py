@@ -14,7 +14,15 @@ from charrnn.cli import tables
 from charrnn.cli.output import note, one_line
 from charrnn.cli.report import WIDEST
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.pairs import Answered, PairScore, forced_hits, split_pair, target_nats, total
+from charrnn.evaluation.pairs import (
+    Answered,
+    PairScore,
+    all_hits,
+    forced_hits,
+    split_pair,
+    target_nats,
+    total,
+)
 from charrnn.sampling.each import EachLine
 from charrnn.sampling.session import SamplingSession
 from charrnn.text.scored import ScoredText
@@ -82,15 +90,21 @@ def answers(evaluator: Evaluator, text: ScoredText) -> Iterator[Answered]:
     pieces = list(text.pieces())
     # One character per symbol; bytes are read as Latin-1, so that bytes and characters go the same way.
     symbols = "".join(piece if isinstance(piece, str) else piece.decode("latin-1") for piece in pieces)
-    nats = target_nats(text, evaluator.log_probabilities(text), symbols)
+    scores = evaluator.log_probabilities(text)
+    nats, hits = target_nats(text, scores, symbols), all_hits(text, scores, symbols)
     pairs = [split_pair(line) for line in symbols.split("\n")[:-1]]
     sources = [_typed(source, tokenizer.kind) for source, _ in pairs]
     blocks = (sources[at : at + BLOCK] for at in range(0, len(sources), BLOCK))
     writer = EachLine(session, skip_unknown=tokenizer.unknown is None)
     ids = np.split(text.ids, text.place(text.line_ends)[:-1])
     tab = int(tokenizer.lookup("\t")[0])
-    hits = forced_hits(session.engine, ids, tokenizer.start, tab, session.forbidden)
-    for (source, truth), cost, right, found in zip(pairs, nats, hits, writer.texts(blocks), strict=True):
+    again = np.flatnonzero(hits < 0)  # pairs that the scores do not decide
+    hits[again] = forced_hits(
+        session.engine, [ids[at] for at in again], tokenizer.start, tab, session.forbidden
+    )
+    for (source, truth), cost, right, found in zip(
+        pairs, nats, hits.tolist(), writer.texts(blocks), strict=True
+    ):
         yield Answered(source, truth, tokenizer.symbols(found.ids), cost, right)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.evaluation.measure import Floats
 from charrnn.text.pairs import target_mask
@@ -115,9 +116,31 @@ def target_nats(text: ScoredText, scores: Floats, symbols: str) -> list[float]:
     """
     points = code_points(symbols)  # (characters,)
     learnt = np.where(target_mask(points, ord("\n"), ord("\t")), scores, np.float32(0))
-    begins = np.concatenate([np.zeros(1, np.int64), text.line_ends[:-1]])
-    sums: list[float] = np.add.reduceat(-learnt, begins, dtype=np.float64).tolist()
+    sums: list[float] = np.add.reduceat(-learnt, _begins(text), dtype=np.float64).tolist()
     return sums
+
+
+def _begins(text: ScoredText) -> NDArray[np.int64]:
+    """The place of each pair's first character (pairs,)."""
+    begins: NDArray[np.int64] = np.concatenate([np.zeros(1, np.int64), text.line_ends[:-1]])
+    return begins
+
+
+def all_hits(text: ScoredText, scores: Floats, symbols: str) -> NDArray[np.int64]:
+    """For each pair (pairs,) what ``forced_hits`` finds, as far as scores tell; else -1.
+
+    A character that has more than half of the probability is the most probable one. Where all of a target's
+    have, it need not be read again.
+
+    Args:
+        text: as for ``target_nats``.
+        scores: likewise.
+        symbols: likewise.
+    """
+    mask, begins = target_mask(code_points(symbols), ord("\n"), ord("\t")), _begins(text)
+    least = np.minimum.reduceat(np.where(mask, scores, np.float32(0)), begins)  # (pairs,)
+    counts: NDArray[np.int64] = np.add.reduceat(mask, begins, dtype=np.int64)
+    return np.where(least > math.log(0.5), counts, -1)
 
 
 def forced_hits(engine: Any, pairs: Sequence[Ids], newline: int, tab: int, banned: list[int]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -13,9 +14,20 @@ from hypothesis import strategies as st
 
 import charrnn.evaluation.pairs
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.evaluation.pairs import TOGETHER, Answered, edit_distance, forced_hits, target_nats, total
+from charrnn.evaluation.pairs import (
+    TOGETHER,
+    Answered,
+    all_hits,
+    edit_distance,
+    forced_hits,
+    target_nats,
+    total,
+)
 from charrnn.model.engine import Engine
+from charrnn.sampling.each import EachLine
+from charrnn.sampling.session import SamplingSession
 from charrnn.text.scored import text_of
+from charrnn.use_config import SamplingConfig
 from tests.conftest import random_model
 
 
@@ -82,3 +94,25 @@ def test_teacher_forcing_counts_what_is_most_probable_after_the_truth(vocabulary
         assert hits == (logits.argmax(1) == ids)[line.index("\t") + 1 :].sum()
     if vocabulary is not None:  # of 256 bytes, random weights find none
         assert 0 < sum(found) < sum(len(line) - line.index("\t") - 1 for line in lines)
+
+
+@pytest.mark.parametrize(("unknown", "seed"), [(True, 5), (False, 24)])
+def test_hits_that_scores_tell_are_those_of_reading_again(unknown: bool, seed: int) -> None:
+    """Where scores decide, the hits are those of ``forced_hits``; unknown characters are never hits."""
+    model = random_model(vocabulary="\t\nabc", scale=1.5, seed=seed, unknown=unknown)
+    model = dataclasses.replace(model, corpus={"pairs": True})
+    model.weights["output.bias"][[0, *range(5, model.tokenizer.size)]] -= 9  # never written
+    model.weights["output.bias"][1] += 2  # so that answers are short
+    tokenizer, engine = model.tokenizer, Engine(model)
+    sources = ["".join(letters) for size in (1, 2, 3, 4) for letters in itertools.product("abc", repeat=size)]
+    config = SamplingConfig(temperature=0.0, length=6)
+    found = EachLine(SamplingSession(model, config)).texts([sources])
+    lines = [f"{one.source}\t{one.text}{'?' * (at % 9 == 8)}\n" for at, one in enumerate(found)]
+    text = text_of("".join(lines), tokenizer)
+    banned = [0] if tokenizer.unknown is None else [0, tokenizer.unknown]
+    pairs = np.split(text.ids, text.place(text.line_ends)[:-1])
+    expected = forced_hits(engine, pairs, tokenizer.start, 0, banned)
+    told = all_hits(text, Evaluator(model).log_probabilities(text), "".join(lines))
+    assert 10 < (told >= 0).sum() < len(lines) - 20
+    assert all(one in (-1, hits) for one, hits in zip(told.tolist(), expected, strict=True))
+    assert (told[8::9] == -1).all()
