@@ -177,7 +177,17 @@ def from_mapping(config: type[Any], values: dict[str, Any]) -> Any:
     return config(**{key: value for key, value in values.items() if key in known})
 
 
-NUMBER = r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+# How a number is written. Python's int and float also read 1_0, nan, and the digits of all scripts.
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number as people write it, in digits from 0 to 9.
+
+    >>> [is_number(text) for text in ("-1.5", "2e-3", "1_000", "nan", "\u0661")]
+    [True, True, False, False, False]
+    """
+    return NUMBER.fullmatch(text) is not None
 
 
 def parse_bias(bias: Sequence[str]) -> list[tuple[str, float]]:
@@ -192,8 +202,7 @@ def parse_bias(bias: Sequence[str]) -> list[tuple[str, float]]:
     found = []
     for item in bias:
         text, _, number = item.rpartition("=")
-        # Python reads 1_0, white space and the digits of all scripts, too.
-        value = float(number) if re.fullmatch(NUMBER, number) else math.nan
+        value = float(number) if is_number(number) else math.nan
         if not text or not math.isfinite(value):
             raise ConfigError(f"--bias {item!a}: must be characters, =, and a finite number, such as e=-2")
         found.append((text, value))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from charrnn.cli.options import model_option, quiet_option
+from charrnn.cli.options import WholeRange, model_option, quiet_option
 from charrnn.errors import CorpusError, RunError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Replace the FILE of --html if it is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")
 @click.option(
-    "-n", "--length", type=click.IntRange(min=1), default=100_000, show_default=True,
+    "-n", "--length", type=WholeRange(min=1), default=100_000, show_default=True,
     help="How many characters of the text to read.",
 )  # fmt: skip
 @click.option("--encoding", help="How the text is encoded.  [default: as the model's corpus]")

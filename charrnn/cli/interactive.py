@@ -103,7 +103,7 @@ def answer(turn: str, text: str, options: list[tuple[str, float]]) -> str:
             f"{show_controls(as_bytes(turn[:40])).decode()}: no such command; "
             "there are :u, :e TEXT and :n; write :: to begin a text with a colon"
         )
-    number = int(turn) if turn.isdecimal() else 1 if not turn else 0
+    number = int(turn) if turn.isascii() and turn.isdecimal() else 1 if not turn else 0
     if 1 <= number <= len(options):
         return text + options[number - 1][0]
     return text + turn

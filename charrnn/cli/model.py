@@ -11,6 +11,7 @@ from charrnn.config import CorpusConfig
 from charrnn.errors import ConfigError, counted
 from charrnn.model.file import ModelFile, load_model
 from charrnn.runs import find_model, run_name, shipped_models
+from charrnn.settings import is_number
 
 
 def model_path(name: str | None, *, quiet: bool) -> Path:
@@ -99,10 +100,8 @@ def parse_mix(text: str) -> list[float]:
     Raises:
         ConfigError: they are not numbers greater than 0.
     """
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(0 < weight < float("inf") for weight in found):
+    parts = [part.strip() for part in text.split(",")]
+    found = [float(part) for part in parts if is_number(part)]
+    if len(found) < len(parts) or not all(0 < weight < float("inf") for weight in found):
         raise ConfigError(f"--mix {text!a:.60}: must be numbers greater than 0, one a model, such as 0.7,0.3")
     return found

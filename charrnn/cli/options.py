@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from charrnn.settings import default_of, flag_of, help_of, rules, shown_default
+from charrnn.settings import default_of, flag_of, help_of, is_number, rules, shown_default
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,6 +30,32 @@ class PathName(click.Path):
         if value == "":
             self.fail("an empty path; is a shell variable unset?", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Digits:
+    """What number types have in common: they take no 1_000 and no digits but 0 to 9, as Python does."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The number; spaces around it are no matter, since some systems' wc -l writes them."""
+        kind: Any = super()
+        if isinstance(value, str) and not is_number(value.strip(" ")):
+            kind.fail(f"{value!r} is not a valid {kind.name}.", param, ctx)
+        return kind.convert(value, param, ctx)
+
+
+class Whole(Digits, click.types.IntParamType):
+    """A whole number."""
+
+
+class WholeRange(Digits, click.IntRange):
+    """A whole number of a range."""
+
+
+class Real(Digits, click.types.FloatParamType):
+    """A number."""
+
+
+NUMBERS: dict[Any, click.ParamType[Any]] = {int: Whole(), float: Real()}
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # which older versions of click do not take
@@ -97,7 +123,7 @@ def config_option(
     """
     default, rule = default_of(config, name), rules(config)[name]
     if type is None:
-        type = click.Choice(rule.choices) if rule.choices else rule.type
+        type = click.Choice(rule.choices) if rule.choices else NUMBERS.get(rule.type, rule.type)
     several = rule.type is tuple
     return click.option(
         *(flags or (flag_of(name),)),

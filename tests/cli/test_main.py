@@ -21,7 +21,7 @@ from charrnn.api import Model
 from charrnn.cli import main as cli_module
 from charrnn.cli.commands import COMMANDS as LISTED
 from charrnn.cli.main import cli, run
-from charrnn.cli.options import Duration
+from charrnn.cli.options import Duration, Real, Whole, WholeRange
 from charrnn.errors import CharrnnError, ConfigError, CorpusError
 from tests.conftest import ROOT, Charrnn, command, environment, random_model
 from tests.forkserver import Result
@@ -428,6 +428,34 @@ def test_what_is_no_duration_is_refused(written: str) -> None:
     """Anything else is wrong usage."""
     with pytest.raises(click.BadParameter, match="is not a length of time"):
         Duration().convert(written, None, None)
+
+
+NUMERIC = (click.types.IntParamType, click.types.FloatParamType)
+NUMBERS = [
+    pytest.param(name, option, id=f"{name} {option.opts[0]}")
+    for name in COMMANDS
+    for option in cli.commands[name].params
+    if isinstance(option.type, NUMERIC)
+]
+
+
+@pytest.mark.parametrize(("name", "option"), NUMBERS)
+@pytest.mark.parametrize(
+    "written", ["1_000", "1_0.5", "\N{ARABIC-INDIC DIGIT ONE}", "\N{FULLWIDTH DIGIT ONE}", "\N{EM SPACE}1"]
+)
+def test_numbers_are_written_in_ascii_digits(name: str, option: click.Parameter, written: str) -> None:
+    """No option takes what only Python reads as a number: underscores, digits and spaces of all scripts."""
+    assert isinstance(option.type, Whole | WholeRange | Real), name
+    with pytest.raises(click.BadParameter, match=re.escape(f"{written!r} is not a valid")):
+        option.type.convert(written, None, None)
+
+
+@pytest.mark.parametrize("written", ["12", "+12", " 12", "      12 ", "012"])
+def test_numbers_may_have_a_sign_and_spaces(written: str) -> None:
+    """The output of any wc -l is a number."""
+    assert Whole().convert(written, None, None) == 12
+    assert WholeRange(min=1).convert(written, None, None) == 12
+    assert Real().convert(written + "e-1" * (written[-1] != " "), None, None) in (12, 1.2)
 
 
 # -- the examples in docstrings ----------------------------------------------------------------------------

@@ -79,7 +79,10 @@ class Flag:
         ]
 
 
-NO_NUMBER = ("", " ", "x", "0x10", "1e", "--", "\N{ROMAN NUMERAL FIVE}", "1,5")
+NO_NUMBER = (
+    "", " ", "x", "0x10", "1e", "--", "\N{ROMAN NUMERAL FIVE}", "1,5",
+    "1_0", "\N{ARABIC-INDIC DIGIT ONE}", "\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH DIGIT TWO}",
+)  # fmt: skip
 NO_INTEGER = (*NO_NUMBER, "1.5", "1e3", "nan", "inf")
 # For every option that takes a value: what an error message must not repeat as it is.
 HOSTILE = ("\x1b[31mred\r\n\u202e", "9" * 5000, "a" * 5000, "a/" * 2500)
@@ -143,7 +146,7 @@ TRAIN: dict[str, Values | Flag] = {
     ),
     "--time": Values(
         ok=("1s", "0.5", "0.1s"),
-        refused=("0", "-1", "", "x", "1y", "1s1", "nan", "inf", "9" * 400, "1e3", "s", "1,5m"),
+        refused=("0", "-1", "1y", "1s1", "9" * 400, "s", "1,5m", "1_0s", "1e3", "nan", "inf", *NO_NUMBER),
         any=("0.0000001", "0." + "0" * 330 + "1"),
         drop=("--steps",),
     ),
@@ -176,14 +179,14 @@ TRAIN: dict[str, Values | Flag] = {
     "--tokenizer": choice("char", "byte"),
     "--min-count": whole(1),
     "--lines": Flag(),
-    "--column": Values(any=("1", "a", "\N{SNOWMAN}"), wrong=("", "0", "-1", "nan"), beside=("--lines",)),
+    "--column": Values(any=("1", "a", "\N{SNOWMAN}"), wrong=("0", "-1", *NO_INTEGER), beside=("--lines",)),
     "--pairs": Flag(frozenset(WRONG)),
     "--val": Values(
         ok=("t.txt", ODD, "folder"), wrong=(*STRANGE, "-", "m.safetensors", "zeros"), drop=("--val-fraction",)
     ),
     "--with-ngram": Flag(),
     "--keep-every": Values(
-        ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)
+        ok=("1s", "0.5", "1d"), refused=("0", "-1", "nan", "inf", "1_0s", *NO_NUMBER), any=("9" * 400,)
     ),
     "--encoding": Values(
         ok=("utf-8", "latin-1", "UTF8", "cp1252"),
@@ -206,10 +209,10 @@ TRAIN: dict[str, Values | Flag] = {
     "--replicas": whole(1, 4096, ok=("2", "3")),
     "--eval-every": whole(1),
     "--save-every": Values(
-        ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)
+        ok=("1s", "0.5", "1d"), refused=("0", "-1", "nan", "inf", "1_0s", *NO_NUMBER), any=("9" * 400,)
     ),
     "--sample-every": Values(
-        ok=("1s", "0.5", "1d"), refused=("0", "-1", "", "x", "nan", "inf"), any=("9" * 400,)
+        ok=("1s", "0.5", "1d"), refused=("0", "-1", "nan", "inf", "1_0s", *NO_NUMBER), any=("9" * 400,)
     ),
     "--tensorboard": Flag(frozenset({0, 1})),
     "--quiet": Flag(),
@@ -223,7 +226,10 @@ SAMPLE: dict[str, Values | Flag] = {
     ),
     "--mix": Values(
         ok=("1,1", "0.7,0.3", "1e308,1e-308", " 1 , 2 "),
-        refused=("", "1", "1,2,3", "0,1", "-1,1", "nan,1", "inf,1", "x", ",", "1;1"),
+        refused=(
+            *("1", "1,2,3", "0,1", "-1,1", "nan,1", "inf,1", ",", "1;1", "1_0,1"),
+            *(value for value in NO_NUMBER if value != "1,5"),  # which are two weights
+        ),
         any=("1e-320,1", "9" * 400 + ",1"),
         beside=("-m", "m.safetensors"),
     ),
@@ -260,7 +266,7 @@ SAMPLE: dict[str, Values | Flag] = {
     "--bias": Values(
         ok=("a=1", "a=-1e30", "==2", "a=0"),
         any=("\N{SNOWMAN}=1", "\udcff=1", "a=1e308"),
-        refused=("", "a", "=1", "a=", "a=x", "a=nan", "a=inf"),
+        refused=("", "a", "=1", "a=nan", "a=inf", *(f"a={value}" for value in NO_NUMBER)),
     ),
     "--until": Values(ok=("a", "\N{SNOWMAN}", "a" * 5000), refused=("",), any=("\udcff",)),
     "--each": Values(ok=("t.txt", ODD, "-"), wrong=("", "missing", "folder", "a" * 300)),
@@ -314,7 +320,7 @@ EVALUATE: dict[str, Values | Flag] = {
         ok=("t.txt", ODD, "folder"), wrong=(*STRANGE, "/dev/zero", "m.safetensors"), beside=("--baselines",)
     ),
     "--reset": Values(
-        ok=("auto", "none", "lines", "1", "256"), refused=("0", "-1", "", "x", "1.5", "nan"), any=HUGE
+        ok=("auto", "none", "lines", "1", "256"), refused=("0", "-1", *NO_INTEGER), any=HUGE
     ),
     "--newlines": choice("keep", "unix"),
     "--precision": choice("fp32", some=("bf16",)),
