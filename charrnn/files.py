@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -152,9 +153,13 @@ def is_input(path: Path, inputs: Iterable[str | Path]) -> bool:
     """
     if not path.exists():
         return False
-    for name in inputs:
+    own, above = path.stat(), path.resolve().parents
+    for name in inputs:  # of which there may be many
         with contextlib.suppress(OSError):
-            if path.samefile(name) or Path(name).resolve() in path.resolve().parents:
+            other = Path(name).stat()
+            if os.path.samestat(own, other):
+                return True
+            if stat.S_ISDIR(other.st_mode) and Path(name).resolve() in above:
                 return True
     return False
 

@@ -126,10 +126,13 @@ CORPUS: Mapping[str, Check] = {
     **rules(CorpusConfig),
     "val": Condition(lambda value: value is None or _is_path(value), "a path or null"),
     "val_sha256": DIGEST,
+    "val_bytes": COUNT,
+    "val_files": COUNT,
     "name": TEXT,
     "paths": Condition(_are_paths, "a list of paths"),
     "characters": COUNT,
     "bytes": COUNT,
+    "files": COUNT,
     "sha256": DIGEST,
 }
 # Of the settings that a model was trained with only the types: another version may have other choices.

@@ -20,15 +20,15 @@ import numpy as np
 from charrnn import files
 from charrnn.config import CorpusConfig
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.bounds import Bound
 from charrnn.text.cache import CachedIds
 from charrnn.text.items import split_items
 from charrnn.text.pairs import separator, split_pairs
-from charrnn.text.reading import as_utf8, read_symbols, sha256_of
+from charrnn.text.reading import as_utf8, read_symbols
 from charrnn.text.scored import ScoredText, read_text
 from charrnn.text.sources import OPENERS, Skipped, Source, find_sources, gone
 from charrnn.text.tokenizer import ByteTokenizer, Ids, Tokenizer, VocabularyCounter
 
-Validation = tuple[ScoredText | None, str | None, list[Source]]
 EXPANDED = 1000  # times the size of a compressed file, beyond which the size of its text is told
 
 
@@ -52,6 +52,7 @@ class Corpus:
         cache: the file of ids in the run's directory, if there is one.
         val: the text that is validated on instead of a part of this one, if there is one.
         val_sha256: of that text.
+        val_bytes: its size as UTF-8.
         val_sources: the paths of its files.
         expanded: the names of compressed files whose texts are over EXPANDED times as large, with both sizes
             in bytes.
@@ -71,6 +72,7 @@ class Corpus:
     cache: Path | None = None
     val: ScoredText | None = None
     val_sha256: str | None = None
+    val_bytes: int = 0
     val_sources: tuple[Path, ...] = ()
     expanded: tuple[tuple[str, int, int], ...] = ()
 
@@ -101,10 +103,16 @@ class Corpus:
             "paths": list(self.paths),
             "characters": self.characters,
             "bytes": self.bytes,
+            "files": self.files,
             "sha256": self.sha256,
         } | dataclasses.asdict(self.config)
         if self.config.val is not None:
-            described |= {"val": str(Path(self.config.val).resolve()), "val_sha256": self.val_sha256}
+            described |= {
+                "val": str(Path(self.config.val).resolve()),
+                "val_sha256": self.val_sha256,
+                "val_bytes": self.val_bytes,
+                "val_files": len(self.val_sources),
+            }
         return described
 
 
@@ -116,6 +124,7 @@ class _Scan:
     size: int = 0  # bytes as UTF-8
     hash: Any = dataclasses.field(default_factory=hashlib.sha256)  # of the sources' text as UTF-8
     learnt: Any = dataclasses.field(default_factory=hashlib.sha256)  # of what is learnt of it
+    bound: Bound = dataclasses.field(default_factory=Bound)
     counter: VocabularyCounter | None = dataclasses.field(default_factory=VocabularyCounter)
     expanded: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
 
@@ -123,6 +132,7 @@ class _Scan:
         self.characters += len(chunk)
         data = as_utf8(chunk)
         self.size += len(data)
+        self.bound.learn(len(data))
         self.learnt.update(data)
         if isinstance(chunk, str) and self.counter is not None:
             self.counter.add(chunk)
@@ -133,6 +143,7 @@ def read_corpus(
     config: CorpusConfig,
     tokenizer: Tokenizer | None = None,
     directory: Path | None = None,
+    bound: Bound | None = None,
 ) -> Corpus:
     """Reads and encodes the texts at ``paths``, joined as ``cat`` would, or item by item with ``lines``.
 
@@ -142,23 +153,25 @@ def read_corpus(
         tokenizer: to encode with; made from the text if None.
         directory: the run's directory, which is passed over where it lies in one of ``paths``. The cache of
             ids of a large text is kept there; without it these ids go to a temporary file.
+        bound: on what is read, where the paths come from a file.
 
     Raises:
+        TooMuch: the texts exceed the bound.
         CorpusError: a path is missing, the text is empty or cannot be decoded, or it holds characters that
             the given tokenizer lacks and cannot fold.
         ConfigError: a column is wanted, but not as items.
         OSError: there is no room for the ids; names the place.
     """
-    paths = list(paths)
-    names = ", ".join(paths)
-    found = find_sources(paths, config, output=directory)
+    names = ", ".join(paths := list(paths))
+    bound = bound or Bound()
+    found = find_sources(paths, config, output=directory, bound=bound)
     sources = _tables(found.sources, config) if config.column else found.sources
-    counter = VocabularyCounter() if tokenizer is None else None
-    scan = _scan(sources, config, counter, names, directory or Path(tempfile.gettempdir()))
+    scan = _Scan(counter=VocabularyCounter() if tokenizer is None else None, bound=bound)
+    _scan(scan, sources, config, names, directory or Path(tempfile.gettempdir()))
     tokenizer = tokenizer or _tokenizer(scan, config)
     ids, cache = _keep(_encoded(sources, config, tokenizer, scan, names), scan, tokenizer, directory)
     ids, train_size = _split(ids, tokenizer, config, names)
-    val, val_sha256, val_sources = _validation_text(tokenizer, config)
+    validation = {} if config.val is None else _validation_text(config.val, tokenizer, config)
     return Corpus(
         ids=ids,
         tokenizer=tokenizer,
@@ -172,28 +185,30 @@ def read_corpus(
         config=config,
         train_size=train_size,
         cache=cache,
-        val=val,
-        val_sha256=val_sha256,
-        val_sources=tuple(source.path for source in val_sources),
         expanded=tuple(scan.expanded),
+        **validation,
     )
 
 
-def _validation_text(tokenizer: Tokenizer, config: CorpusConfig) -> Validation:
-    """The text of --val, if there is one, its sha256, and its sources.
+def _validation_text(path: str, tokenizer: Tokenizer, config: CorpusConfig) -> dict[str, Any]:
+    """The fields of a corpus that its text of --val has.
 
     Raises:
         CorpusError: it cannot be read, or not a second time.
     """
-    if config.val is None:
-        return None, None, []
-    if gone([config.val]):
-        raise CorpusError(f"{config.val}: --val needs a file, since it is read again later; write it to one")
-    text = read_text(config.val, tokenizer, config)
+    if gone([path]):
+        raise CorpusError(f"{path}: --val needs a file, since it is read again later; write it to one")
+    text = read_text(path, tokenizer, config)
     if len(text.ids) == 0:
-        raise CorpusError(f"{config.val}: none of its characters is in the corpus; name another text")
-    sources = find_sources([config.val], config).sources
-    return text, sha256_of(sources, config), sources
+        raise CorpusError(f"{path}: none of its characters is in the corpus; name another text")
+    sources, digest = find_sources([path], config).sources, hashlib.sha256()
+    size = sum(len(as_utf8(piece)) for piece in read_symbols(sources, config, digest))
+    return {
+        "val": text,
+        "val_sha256": digest.hexdigest(),
+        "val_bytes": size,
+        "val_sources": tuple(source.path for source in sources),
+    }
 
 
 def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
@@ -213,20 +228,14 @@ def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
     return tables
 
 
-def _scan(
-    sources: Sequence[Source],
-    config: CorpusConfig,
-    counter: VocabularyCounter | None,
-    names: str,
-    place: Path,
-) -> _Scan:
+def _scan(scan: _Scan, sources: Sequence[Source], config: CorpusConfig, names: str, place: Path) -> None:
     """The first reading of the sources, whose ids will be written to a place if they are many.
 
     Raises:
         CorpusError: they are empty, or cannot be decoded.
         OSError: the place has too little free space for the ids, a byte each at least.
     """
-    scan, room = _Scan(counter=counter), files.free_space(place)
+    room = files.free_space(place)
     # Whether what is learnt is the text as it is; the last pair of a source may have got its line end.
     whole = not config.pairs and (not config.lines or config.rules == 1)
     for source in sources:
@@ -241,7 +250,6 @@ def _scan(
         scan.hash = scan.learnt
     if scan.characters == 0:
         raise CorpusError(f"{names}: empty; a corpus needs at least a few characters")
-    return scan
 
 
 def _tokenizer(scan: _Scan, config: CorpusConfig) -> Tokenizer:

@@ -7,7 +7,6 @@ Models up to 0.1.0 (``rules`` 1) joined their sources as they were, and are read
 from __future__ import annotations
 
 import codecs
-import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,15 +52,6 @@ def read_symbols(
             lines = whole_lines(text, end=end or number < len(sources) - 1)
         byte = config.tokenizer == "byte"
         yield from (line.encode("latin-1") for line in lines) if byte else lines
-
-
-def sha256_of(sources: Sequence[Source], config: CorpusConfig) -> str:
-    """The sha256 of the whole text of the sources as UTF-8."""
-    digest = hashlib.sha256()
-    for source in sources:
-        for _ in _hashed(source.symbols(config), digest):
-            pass
-    return digest.hexdigest()
 
 
 def _hashed(pieces: Iterable[str | bytes], digest: Any) -> Iterator[str | bytes]:

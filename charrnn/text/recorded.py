@@ -61,24 +61,34 @@ def find_recorded(recorded: Mapping[str, Any], config: CorpusConfig, remedy: str
     """
     paths = recorded_paths(recorded, remedy)
     changed = CorpusError(f"{', '.join(paths)}: changed since the model learnt it; {remedy}")
-    size, expected = 0, recorded.get("bytes")
     try:
-        bound = bound_of(expected, column=bool(config.column))
+        bound = bound_of(recorded)
         sources = find_sources(paths, config, bound=bound).sources
         digest = hashlib.sha256()
         for piece in read_symbols(sources, config, digest):
-            size += len(as_utf8(piece))
-            if isinstance(expected, int) and size > expected:
-                raise changed  # which the rest, that may be endless, cannot undo
+            bound.learn(len(as_utf8(piece)))
     except TooMuch:
-        raise changed from None
+        raise changed from None  # which the rest, that may be endless, cannot undo
     except CorpusError as error:
-        if error is changed:
-            raise
         raise CorpusError(f"{error}; it was the model's own text: {remedy}") from None
     if digest.hexdigest() != recorded.get("sha256"):
         raise changed
     return sources
+
+
+def recorded_val(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The text that a model was validated on instead of a part of its own, described as a corpus is.
+
+    Args:
+        recorded: the corpus as the model file describes it.
+    """
+    return {
+        "paths": [recorded["val"]],
+        "sha256": recorded.get("val_sha256"),
+        "bytes": recorded.get("val_bytes"),
+        "files": recorded.get("val_files"),
+        "column": recorded.get("column"),
+    }
 
 
 def recorded_split(
@@ -100,7 +110,7 @@ def recorded_split(
     """
     config = text_config(recorded, tokenizer)
     if config.val is not None and split == "validation":
-        find_recorded({"paths": [config.val], "sha256": recorded.get("val_sha256")}, config, remedy)
+        find_recorded(recorded_val(recorded), config, remedy)
         return read_text(config.val, tokenizer, config)
     sources = find_recorded(recorded, config, remedy)
     if config.lines or config.pairs:

@@ -13,6 +13,7 @@ import gzip
 import io
 import lzma
 import os
+import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from charrnn.errors import CorpusError, counted
 from charrnn.files import LOCK_FILE, holds_run, is_run_file, lock_owner
 from charrnn.text.bounds import Bound, TooMuch
 from charrnn.text.cache import is_cache
-from charrnn.text.streams import CHUNK, read_pipe, read_stdin
+from charrnn.text.streams import CHUNK, HEAD, read_pipe, read_stdin
 from charrnn.text.xz import MEMORY, XzFile
 
 NAMED = 3  # files of directories that messages name
@@ -72,14 +73,16 @@ class Source:
             raise CorpusError(f"{self.name}: {reason}") from None
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes, at most CHUNK at a time."""
+        """The bytes: HEAD at first, then at most CHUNK at a time."""
         if self.copy is not None:
             for begin in range(0, len(self.copy), CHUNK):
                 yield self.copy[begin : begin + CHUNK].tobytes()
             return
         with self.open() as file:
-            while chunk := file.read(CHUNK):
+            size = HEAD
+            while chunk := file.read(size):
                 yield chunk
+                size = CHUNK
 
     def symbols(self, config: CorpusConfig) -> Iterator[str | bytes]:
         """The whole source in pieces: bytes for the byte tokenizer, else decoded text.
@@ -141,15 +144,18 @@ class Source:
         """
         if config.column and self.delimiter is None:
             return f"{self.name}: not .csv or .tsv"
+        bound.spend(opened=1)
         if config.tokenizer == "byte":
             return None
+        unread = HEAD
         try:
             for piece in self.text(config):
-                bound.spend(len(piece))
+                bound.spend(characters=len(piece))
+                unread = CHUNK
         except TooMuch:
             raise
         except CorpusError as error:
-            bound.spend(CHUNK)  # at most so much was read that did not become a piece
+            bound.spend(characters=unread)  # at most so much was read that did not become a piece
             return str(error).partition(";")[0]
         return None
 
@@ -265,6 +271,15 @@ def _is_written(path: Path, *, own: bool) -> bool:
     )
 
 
+def _has_content(path: Path) -> bool:
+    """Whether this is a plain file that is not empty; a link to what may not be seen is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0
+
+
 def _file(path: Path, name: str, config: CorpusConfig) -> Source:
     """A file as a source, which has a delimiter if a column is wanted and the file's name is a table's."""
     plain = path.with_suffix("") if path.suffix in OPENERS else path
@@ -303,7 +318,7 @@ def _find_in_directory(directory: Path, config: CorpusConfig, output: Path | Non
             if _is_written(path, own=own):
                 continue
             source = _file(path, str(path), config)
-            if name.startswith(".") or not path.is_file() or path.stat().st_size == 0:
+            if name.startswith(".") or not _has_content(path):
                 unnamed += 1
             elif reason := source.refusal(config, bound):
                 refused.append(reason)

@@ -16,6 +16,7 @@ from charrnn.errors import CorpusError
 from charrnn.files import SpilledArray
 
 CHUNK = 1 << 20  # bytes read at a time
+HEAD = 1 << 13  # bytes of a file read first, which mostly tell whether it is a text
 
 
 def read_stdin() -> NDArray[np.uint8]:

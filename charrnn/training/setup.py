@@ -27,9 +27,15 @@ from charrnn.runs import (
 )
 from charrnn.settings import flag_of, from_mapping
 from charrnn.system import available_cores, launched
-from charrnn.text.sources import gone
+from charrnn.text.corpus import read_corpus
 from charrnn.text.tokenizer import tokenizer_from
-from charrnn.training.checks import require_enough, require_one_validation, require_paths, run_directory
+from charrnn.training.checks import (
+    read_again,
+    require_enough,
+    require_one_validation,
+    require_paths,
+    run_directory,
+)
 from charrnn.training.choices import choose_model
 from charrnn.training.group import Group
 from charrnn.training.lock import RunLock
@@ -168,7 +174,7 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     if training.seed is None:
         training = dataclasses.replace(training, seed=draw_seed(os.urandom))
     require_one_validation(asked)
-    corpus = watch.read(request.paths, from_mapping(CorpusConfig, asked), directory=directory)
+    corpus = watch.read(read_corpus, request.paths, from_mapping(CorpusConfig, asked), directory=directory)
     require_enough(corpus, corpus.paths)
     source = None if request.init_from is None else load_model(request.init_from)
     if source is not None:
@@ -247,17 +253,10 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, 
     saved = load_training(directory)
     longer = _extension(request.settings, saved)
     _check_agreement({k: v for k, v in request.settings.items() if k not in longer}, saved)
-    paths = list(request.paths) or list(saved.corpus["paths"])
-    if not request.paths and gone(paths):
-        raise RunError(f"{directory}: its corpus came from stdin or a pipe; pipe it in again and name -")
-    for path in paths:
-        if path != "-" and not Path(path).exists():
-            again = shlex.join(["charrnn", "train", "NEWPATH", "--resume", "-o", str(directory)])
-            raise RunError(f"{path}: no such file or directory; if the text has moved, {again}")
     # A validation text that was moved may be named; whether it is the same is checked with its sha256.
-    moved = {"val": request.settings["val"]} if "val" in request.settings else {}
-    config = CorpusConfig.recorded(saved.corpus, **moved)
-    corpus = watch.read(paths, config, tokenizer_from(saved.tokenizer), directory)
+    val = request.settings.get("val")
+    tokenizer = tokenizer_from(saved.tokenizer)
+    corpus = watch.read(read_again, request.paths, val, directory, tokenizer, saved.corpus)
     refuse_inputs([directory / name for name in OURS], corpus.inputs)
     # The arithmetic is part of the result; threads, replicas and the time between saves are not.
     session: TrainingConfig = from_mapping(TrainingConfig, dict(request.settings))

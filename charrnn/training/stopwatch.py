@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import ParamSpec
 
-from charrnn.text.corpus import Corpus, read_corpus
+from charrnn.text.corpus import Corpus
+
+Arguments = ParamSpec("Arguments")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +37,12 @@ class Stopwatch:
         self.loading = time.monotonic() - began
         self.reading = 0.0
 
-    def read(self, *arguments: Any, **keywords: Any) -> Corpus:
-        """Reads a corpus with these arguments of ``read_corpus``, timed."""
+    def read(
+        self, reader: Callable[Arguments, Corpus], *arguments: Arguments.args, **keywords: Arguments.kwargs
+    ) -> Corpus:
+        """Reads a corpus with a function and its arguments, timed."""
         began = time.monotonic()
-        corpus = read_corpus(*arguments, **keywords)
+        corpus = reader(*arguments, **keywords)
         self.reading += time.monotonic() - began
         return corpus
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,14 +49,16 @@ def good(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def resume(good: Path, tmp_path: Path, zygote: Zygote, states: list[bytes]) -> list[Outcome]:
-    """How resuming from each of these states ends."""
+def resume(
+    good: Path, tmp_path: Path, zygote: Zygote, states: list[bytes], megabytes: int = 400
+) -> list[Outcome]:
+    """How resuming from each of these states ends, in so much memory."""
     cases = []
     for number, data in enumerate(states):
         folder = tmp_path / str(number)
         shutil.copytree(good, folder)
         (folder / "run" / STATE).write_bytes(data)
-        cases.append(Case(RESUME, str(folder), megabytes=400))
+        cases.append(Case(RESUME, str(folder), megabytes=megabytes))
     return zygote(cases)
 
 
@@ -62,7 +67,7 @@ def problem_of(outcome: Outcome, *, paths: bool = False) -> str | None:
 
     Where the text is another one, or the state's ``paths`` were changed, it names the text instead.
     """
-    named = paths or STATE in outcome.err or "sha256" in outcome.err
+    named = paths or STATE in outcome.err or "not the text this run" in outcome.err
     if outcome.status and not named:
         return judge(outcome, memory=False) or f"does not name the state: {outcome.err[:-1]}"
     return judge(outcome, memory=False)
@@ -164,4 +169,49 @@ def test_each_tensor_is_needed_as_it_is(good: Path, tmp_path: Path, zygote: Zygo
     for title, outcome in zip(titles, resume(good, tmp_path, zygote, states), strict=True):
         if problem := problem_of(outcome):
             fuzz.fail(title, problem)
+    fuzz.check()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Places that a state may name: 20,000 small files, what is no text, a large file, a pipe."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name, content in (("texts", b"fox\n"), ("pictures", b"\0")):
+        (folder / name).mkdir()
+        for number in range(20_000):
+            (folder / name / str(number)).write_bytes(content)
+    (folder / "large").touch()
+    os.truncate(folder / "large", 1 << 40)
+    os.mkfifo(folder / "fifo")
+    return folder
+
+
+PLACES = (
+    "/", "/proc", "/sys", "/dev", "/usr", "/dev/zero", "/dev/tty", "/proc/self/mem",
+    "texts", "pictures", "large", "fifo", "missing", "a" * 5000,
+)  # fmt: skip
+CLAIMS: tuple[dict[str, Any], ...] = (
+    {}, {"bytes": 2**62, "val_bytes": 2**62}, {"tokenizer": "byte"}, {"lines": True, "column": ["a"]},
+)  # fmt: skip
+
+
+def test_what_a_state_names_is_bounded(
+    good: Path, elsewhere: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz
+) -> None:
+    """Devices, pipes, the whole disk and directories of many files: one line, soon, in little memory."""
+    header, description, body = parse((good / "run" / STATE).read_bytes())
+    cases = fuzz.some(list(itertools.product(PLACES, CLAIMS, ("paths", "val"))), 12)
+    states = []
+    for place, claim, key in cases:
+        path = str(elsewhere / place) if place in ("texts", "pictures", "large", "fifo") else place
+        named = {"paths": [path]} if key == "paths" else {"val": path, "val_sha256": "0" * 64}
+        edited = description | {"corpus": description["corpus"] | claim | named}
+        states.append(build(dict(header), edited, body))
+    outcomes = resume(good, tmp_path, zygote, states, megabytes=200)
+    for (place, claim, key), outcome in zip(cases, outcomes, strict=True):
+        problem = judge(outcome, memory=False)
+        if problem is None and (outcome.status != 1 or "the state" in outcome.err):
+            problem = f"status {outcome.status}: {outcome.err}"
+        if problem:
+            fuzz.fail(f"{key} {place:.20} {claim}", problem)
     fuzz.check()
