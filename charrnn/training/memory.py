@@ -16,7 +16,7 @@ FLOAT = 4  # bytes
 # the hidden size; of the logits it needs them, their softmax and both gradients.
 LSTM_KEPT, LOGITS_KEPT = 14, 4
 BLOCKS_KEPT = 5  # matrices of a layer's size, in which Muon's iterations work
-REST = 3.5e8  # bytes: torch itself, the text's windows, an evaluation
+REST = 3.8e8  # bytes: torch itself, the text's windows, an evaluation
 
 
 def training_memory(config: ModelConfig, vocabulary: int, window: int, replicas: int) -> float:

@@ -25,6 +25,11 @@ from charrnn.training.step import build_step
 from charrnn.text.corpus import read_corpus
 from charrnn.config import CorpusConfig
 
+def status(name):
+    found = re.search(rf"{name}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024
+
+loaded = status("VmRSS")
 size, replicas, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 prepare_torch(replicas)
 config = TrainingConfig(seed=1, replicas=replicas, threads=replicas)
@@ -35,9 +40,9 @@ for number in range(4):
     step(number, 0.1)
 step.capture()
 # Not getrusage's peak, which begins with that of the process that started this one.
-status = Path("/proc/self/status").read_text()
-print(corpus.tokenizer.size, int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
+print(corpus.tokenizer.size, status("VmHWM") - loaded)
 """
+LOADED = 2.2e8  # bytes that are taken before anything is foreseen; with CUDA half as much again
 
 
 @pytest.mark.slow
@@ -51,7 +56,7 @@ def test_memory_is_foreseen(size: str, replicas: int) -> None:
     vocabulary, peak = map(int, done.stdout.split())
     model = dataclasses.replace(SIZES[size], output="all")
     foreseen = training_memory(model, vocabulary, 32 * 64, replicas)
-    assert 2 / 3 * foreseen < peak <= foreseen
+    assert 2 / 3 * foreseen < LOADED + peak <= foreseen
 
 
 def test_more_of_anything_takes_more() -> None:
