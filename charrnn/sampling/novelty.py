@@ -102,7 +102,8 @@ def _found_in(few: Hashes, many: Hashes) -> NDArray[np.intp]:
     values = np.unique(few)
     places = np.minimum(values.searchsorted(many), len(values) - 1)
     shared = values[np.unique(places[values[places] == many])]
-    return np.flatnonzero(np.isin(few, shared))
+    # Sorting, since the table that NumPy 2.0 may take instead overflows for hashes from 2^63 on.
+    return np.flatnonzero(np.isin(few, shared, kind="sort"))
 
 
 class SpanIndex:
