@@ -137,9 +137,8 @@ def draw_many(logits: Floats, uniforms: NDArray[np.float64]) -> NDArray[np.int64
     """The ids (N,) where each of (N, vocabulary) logits' cumulative distribution passes its uniform."""
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float64)
     cumulative = np.add.accumulate(weights, axis=-1)  # (N, vocabulary)
-    total = cumulative[:, -1]
-    # Just below the total, where a product rounded up: an id of probability 0 is never where it passes.
-    targets = np.minimum(uniforms * total, np.nextafter(total, 0.0))
+    # Less than the total, however rounded, which is 1 at least; so an id of probability 0 is never passed at.
+    targets = uniforms * cumulative[:, -1]
     ids: NDArray[np.int64] = (cumulative <= targets[:, None]).sum(axis=-1)
     return ids
 
@@ -252,11 +251,9 @@ class Sampler:
             np.multiply(weights, self._allowed, weights)
         np.add.accumulate(weights, 0, None, weights)
         cumulative = weights.data  # the same memory: bisecting it takes half as long as searching the array
-        total, uniform = cumulative[-1], self._uniform()
-        id = bisect.bisect_right(cumulative, uniform * total)
+        uniform = self._uniform()
+        id = bisect.bisect_right(cumulative, uniform * cumulative[-1])
         if id < len(cumulative):
             return id
-        if math.isnan(total):  # which no sum passes; extreme weights make such logits
-            return draw(self.filtered(logits), uniform)
-        # Once in 2^53 draws the product rounds up to the total, which nothing passes.
-        return bisect.bisect_left(cumulative, total)
+        # Extreme weights make logits of which the total is NaN: nothing passes that.
+        return draw(self.filtered(logits), uniform)

@@ -144,6 +144,37 @@ def test_no_uniform_draws_the_impossible(uniform: float) -> None:
     assert draw_many(np.stack([logits, logits]), np.array([uniform, uniform])).tolist()[0] in {1, 3}
 
 
+@given(st.floats(2.3e-308, 1.7e308))
+def test_the_highest_uniform_times_a_total_is_less_than_it(total: float) -> None:
+    """However it is rounded, and so some id's cumulative weight passes it."""
+    assert (1 - 2**-53) * total < total
+    assert (np.array([1 - 2**-53]) * np.array([total]) < total).all()
+
+
+@given(logits_of, st.floats(0.3, 3))
+def test_the_highest_uniform_draws_the_last_that_may_be_drawn(logits: Floats, temperature: float) -> None:
+    """On either path, for one stream and for many, with ids behind it that are forbidden."""
+    forbidden = [len(logits) - 1]
+    weights = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
+    weights[forbidden] = 0
+    behind = weights.sum() - np.cumsum(weights)  # of each id, what those after it weigh
+    for largest in (math.inf, 30.0):
+        sampler = Sampler(SamplingConfig(temperature=temperature), forbidden, largest=largest)
+        sampler._uniform = lambda: 1 - 2**-53
+        for id in (sampler(logits), *sampler.choose_many(np.stack([logits, logits], 1)).tolist()):
+            assert id not in forbidden
+            assert behind[id] <= 1e-12 * weights.sum()
+
+
+@pytest.mark.parametrize("broken", [[np.nan, 0.0, 1.0], [np.inf, np.inf, -np.inf], [np.nan] * 3])
+@pytest.mark.parametrize("largest", [math.inf, 30.0])
+def test_logits_that_are_no_numbers_draw_what_is_allowed(broken: list[float], largest: float) -> None:
+    """Extreme weights make them; even then no forbidden id is drawn."""
+    sampler = Sampler(SamplingConfig(temperature=1.0, seed=1), [2], largest=largest)
+    with np.errstate(all="ignore"):
+        assert {sampler(np.array(broken, np.float32)) for _ in range(200)} <= {0, 1}
+
+
 def chi_square(counts: Floats, expected: Floats) -> float:
     """Pearson's statistic over the ids that can occur; what cannot must not have."""
     possible = expected > 0
