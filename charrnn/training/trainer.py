@@ -225,7 +225,7 @@ class Trainer:
         self.restore(load_training(self.directory))
         self._log.cut(self.progress.evaluated)
         again = self.progress
-        again.rate_scale = min(again.rate_scale, now.rate_scale) / 2
+        again.rate_scale = now.rate_scale / 2  # what was saved may be from before the last return
         again.seconds, again.aside, again.skipped = now.seconds, now.aside, now.skipped
         self._listener.set_back(self.status())
 

@@ -21,7 +21,7 @@ from charrnn.model.file import ModelFile
 from charrnn.sampling.continuation import Continuation, best_continuation
 from charrnn.sampling.lines import MOST_REFUSED_LINES, LineWriter
 from charrnn.sampling.sampler import log_probabilities
-from charrnn.sampling.session import Prompt, SamplingSession, TokenChoice, Watch
+from charrnn.sampling.session import Prompt, SamplingSession, Stepper, TokenChoice, Watch
 from charrnn.sampling.writer import TextStream, pieces
 from charrnn.text.tokenizer import CharTokenizer
 from charrnn.use_config import SamplingConfig
@@ -270,6 +270,32 @@ def test_novel_spans_keep_runs_out(items: bool) -> None:
     assert not any(len(run) == 3 and run in line for run in runs for line in found)
 
 
+@pytest.mark.parametrize("items", [False, True])
+@pytest.mark.parametrize("span", [2, 3, 5])
+def test_novel_spans_begin_in_the_prompt(span: int, items: bool) -> None:
+    """The prompt's end and the first characters after it make no run of the training text either."""
+    model = dataclasses.replace(random_model(vocabulary=SMALL + "def"), corpus={"lines": items})
+    source = text(model, seed=77, length=60)
+    runs = {source[i : i + span] for i in range(len(source) - span + 1)}
+    kinds: dict[str, Any] = {"lines": 3, "length": 9} if items else {"length": 9}
+
+    def copies(**settings: Any) -> int:
+        """How many runs of the source are completed by what is written after each piece of it."""
+        count = 0
+        for begin in range(40):
+            prompt = source[begin : begin + 6]
+            asked = request(model, prompt, source=source, **kinds, **settings)
+            written = lines_written(asked)[0] if items else [asked.decode(asked.continuation())]
+            for found in written:
+                whole = prompt + found
+                ends = range(max(span, len(prompt) + 1), len(whole) + 1)
+                count += sum(whole[end - span : end] in runs for end in ends)
+        return count
+
+    assert copies() > 5
+    assert copies(novel_span=span) == 0
+
+
 def test_a_text_without_a_way_out_ends() -> None:
     """Where every character would complete a run of the training text, the text ends and says so."""
     model = random_model(vocabulary="ab")
@@ -378,7 +404,7 @@ def test_the_torch_engine_writes_the_same_greedy_text(cell: Any) -> None:
     assert ours == theirs
 
 
-@given(st.integers(0, 1000), st.integers(2, 4), st.sampled_from(["", "abab\ncc"]), st.booleans())
+@given(st.integers(0, 1000), st.integers(2, 4), st.sampled_from(["", "abab\ncc", "aa\n\na"]), st.booleans())
 def test_no_run_is_written_twice(seed: int, span: int, prompt: str, greedy: bool) -> None:
     """With ``no_repeat`` no run of that length ends in what was written, if the text has it before."""
     asked = request(
@@ -391,6 +417,18 @@ def test_no_run_is_written_twice(seed: int, span: int, prompt: str, greedy: bool
         assert whole.find(whole[end - span : end]) == end - span
     assert text.finish_reason == "repetition"  # two characters make few runs
     assert len(written) < 120
+
+
+@pytest.mark.parametrize("settings", [{"no_repeat": 2}, {"novel_span": 3, "source": "abc\nabba\ncab"}])
+def test_a_place_that_is_returned_to_bars_what_it_barred(settings: dict[str, Any]) -> None:
+    """What was written from there meanwhile is forgotten: greedily the same is written again."""
+    asked = request(small(), "ab", temperature=0.0, **settings)
+    stepper = Stepper(asked.session, asked.prompt, 1)
+    saved = stepper.save()
+    first = [stepper.step() for _ in range(4)]
+    stepper.restore(saved)
+    assert [stepper.step() for _ in range(4)] == first
+    assert None not in first
 
 
 def test_a_text_without_repeats_that_ends_early_says_so() -> None:

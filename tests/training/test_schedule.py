@@ -10,7 +10,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
-from charrnn.training.schedule import EVALUATIONS, LEAST_PEAK, MOST_PASSES, STALL, Action, Schedule, rate_at
+from charrnn.training.schedule import (
+    EVALUATIONS,
+    LEAST_PEAK,
+    MOST_PASSES,
+    SHORT_STALL,
+    STALL,
+    Action,
+    Schedule,
+    rate_at,
+)
 
 
 def schedule(window: int = 100, steps_per_epoch: int = 50, validation: int = 0, **settings: Any) -> Schedule:
@@ -246,6 +255,32 @@ def test_a_stop_is_no_training() -> None:
     before = it.progress.seconds
     it.stepped(2.0)  # a machine that is busy is no stop
     assert it.progress.seconds == before + 2.0
+
+
+def test_a_stop_is_no_measure_of_speed() -> None:
+    """A stopped step is measured as two usual ones; a stopped evaluation does not change what is usual."""
+    it = schedule(time=1000.0, validation=1000)
+    for seconds in (9.0, *[0.5] * 9, 7200.0):
+        it.stepped(seconds)
+    assert it.characters_per_second == pytest.approx(100 / ((9 * 0.5 + 2 * 0.5) / 10))
+    it.evaluated(3.0)
+    for _ in range(2):
+        before, reserve = it.progress.seconds, 3.0 + 0.55 / 2
+        it.evaluated(7200.0)
+        assert it.progress.seconds - before == pytest.approx(STALL * 3.0)
+        assert it.done == pytest.approx(it.progress.seconds / (1000 - reserve))
+
+
+def test_a_second_is_no_stop() -> None:
+    """Where steps take a millisecond, one of a second counts whole; of a longer one a second counts."""
+    for seconds, counted in ((0.9, 0.9), (1.0, 1.0), (60.0, SHORT_STALL)):
+        it = schedule(time=1000.0)
+        for _ in range(10):
+            it.stepped(0.001)
+        before, stalled = it.progress.seconds, it.stalled
+        it.stepped(seconds)
+        assert it.progress.seconds - before == pytest.approx(counted)
+        assert it.stalled - stalled == pytest.approx(seconds - counted)
 
 
 def test_a_machine_that_stays_slow_is_measured() -> None:

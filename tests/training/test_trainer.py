@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +18,12 @@ from charrnn.model.device import choose_machine
 from charrnn.model.file import load_model
 from charrnn.model.network import parameters_by_name
 from charrnn.text.corpus import Corpus, read_corpus
+from charrnn.training import trainer as trainer_module
 from charrnn.training.listener import Listener, Status
-from charrnn.training.schedule import rate_at
-from charrnn.training.trainer import MOST_SKIPPED, Diverged, Trainer
+from charrnn.training.schedule import STALL, rate_at
+from charrnn.training.state import load_training
+from charrnn.training.step import TrainingStep
+from charrnn.training.trainer import MOST_SKIPPED, SMALLEST_SCALE, Diverged, Interrupted, Trainer
 
 TINY = ModelConfig(num_layers=1, hidden_size=12, embedding_size=6, dropout=0.0)
 
@@ -116,6 +121,64 @@ def test_time_is_kept_whoever_watches(corpus: Corpus, tmp_path: Path) -> None:
     assert trainer.progress.step <= 40
 
 
+def test_a_stop_counts_nowhere(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stopped step and a stopped evaluation count is all that is counted; the rest is ``stalled``."""
+    clock = [0.0]
+    frozen = types.SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: clock[0])
+    monkeypatch.setattr(trainer_module, "time", frozen)
+    trainer = make_trainer(corpus, tmp_path / "run", eval_every=15)
+    step, loss = TrainingStep.__call__, trainer.validation.loss
+
+    class Timed(Listener):
+        """Lets time pass as a training does: a tenth of a second a step, and a second after it."""
+
+        def stepped(self, status: Status) -> None:  # noqa: ARG002
+            clock[0] += 1.0
+
+    def timed_step(self: TrainingStep, number: int, rate: float) -> None:
+        step(self, number, rate)
+        clock[0] += 500.0 if number == 40 else 0.1
+
+    def timed_loss(*arguments: Any) -> float | None:
+        clock[0] += 800.0 if trainer.progress.step == 45 else 0.5
+        return loss(*arguments)
+
+    monkeypatch.setattr(TrainingStep, "__call__", timed_step)
+    monkeypatch.setattr(trainer.validation, "loss", timed_loss)
+    trainer.run(Timed())
+    progress, schedule = trainer.progress, trainer.schedule
+    counted = (59 * 0.1 + STALL * 0.1) + (3 * 0.5 + STALL * 0.5) + 60 * 1.0
+    assert progress.seconds == pytest.approx(counted)
+    assert schedule.stalled == pytest.approx(clock[0] - counted)
+    assert progress.aside == pytest.approx(counted - (59 * 0.1 + STALL * 0.1))
+
+
+def test_an_evaluation_stops_at_once(tmp_path: Path) -> None:
+    """Asked to stop, an evaluation scores no further piece, and counts for nothing."""
+    (tmp_path / "long.txt").write_text("abcacb\n" * 20_000)
+    long = read_corpus([str(tmp_path / "long.txt")], CorpusConfig(val_fraction=0.5))
+    trainer = make_trainer(long, tmp_path / "run", eval_every=5)
+    heard: list[float] = []
+
+    class Stop(Listener):
+        """Asks to stop in the middle of the second evaluation."""
+
+        def evaluating(self, share: float) -> None:
+            heard.append(share)
+            if trainer.progress.step == 10 and share > 0.1:
+                trainer.stopping = True
+
+    with pytest.raises(Interrupted):
+        trainer.run(Stop())
+    first = heard.index(1.0)
+    assert first > 20
+    assert [share for share in heard[first + 1 :] if share > 0.1] == [heard[-1]]
+    state = load_training(tmp_path / "run")
+    assert (state.progress.step, state.progress.evaluated, state.progress.best_step) == (10, 5, 5)
+    assert state.progress.loss_count == 5
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
+
+
 @pytest.mark.parametrize("most", [1, 100, 10**6])
 def test_part_of_the_lines_is_validated(tmp_path: Path, most: int) -> None:
     """Of more held-out lines than an evaluation may score, whole ones from all over them are scored."""
@@ -153,8 +216,10 @@ def test_hopeless_divergence_is_one_error(corpus: Corpus, tmp_path: Path) -> Non
             self.sets_back += 1
 
     trainer = make_trainer(corpus, tmp_path / "run", steps=1000, eval_every=15)
+    always = Always(trainer, range(20, 100_000))
     with pytest.raises(Diverged, match="--matrix-lr"):
-        trainer.run(Always(trainer, range(20, 100_000)))
+        trainer.run(always)
+    assert (always.sets_back, trainer.progress.rate_scale) == (7, SMALLEST_SCALE / 2)
     quality = load_model(tmp_path / "run" / "model.safetensors").quality
     assert quality["step"] == 15
 
