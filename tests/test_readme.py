@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import doctest
 import re
 import sys
@@ -148,3 +149,22 @@ def test_lines_are_ranked_one_by_one() -> None:
     commands = [line for line in TEXT.splitlines() if "--per-line" in line and line.startswith("$")]
     assert commands
     assert [line for line in commands if "--reset lines" not in line] == []
+
+
+def test_the_versions_are_those_of_the_package() -> None:
+    """The README names the oldest Python and packages that setup.cfg admits, and the newest torch."""
+    config = configparser.ConfigParser()
+    config.read(README.parent / "setup.cfg", encoding="utf-8")
+    options = config["options"]
+    [paragraph] = [text for text in TEXT.split("\n\n") if "`setup.cfg` has it" in text]
+    assert f"Python {options['python_requires'].removeprefix('>=')} or later" in paragraph
+    paragraph = " ".join(paragraph.split())
+    required = re.findall(r"^(\w+) >=([0-9.]+),<([0-9.]+)$", options["install_requires"], flags=re.MULTILINE)
+    assert len(required) == len(options["install_requires"].split("\n")) - 1 == 6
+    for name, oldest, beyond in required:
+        assert re.search(
+            rf"\b{name} (from )?{re.escape(oldest)}\b(?!\.\d)", paragraph, flags=re.IGNORECASE
+        ), name
+        if name == "torch":
+            major, minor = beyond.split(".")
+            assert f"torch {oldest} to {major}.{int(minor) - 1}," in paragraph
