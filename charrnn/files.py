@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import stat
@@ -162,6 +163,33 @@ def is_input(path: Path, inputs: Iterable[str | Path]) -> bool:
             if stat.S_ISDIR(other.st_mode) and Path(name).resolve() in above:
                 return True
     return False
+
+
+# -- the log of a run ----------------------------------------------------------------------------------------
+
+LONGEST_LOG = 64 << 20  # bytes, over a hundred thousand evaluations
+
+
+def evaluation_in(line: str) -> dict[str, Any] | None:
+    """The evaluation on a line of a run's log; None if there is none.
+
+    >>> evaluation_in('{"step": 20, "val_loss": 1.5}'), evaluation_in('{"step": "x"}'), evaluation_in("{")
+    ({'step': 20, 'val_loss': 1.5}, None, None)
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # as brackets within brackets without end
+        return None
+    step = found.get("step") if isinstance(found, dict) else None
+    return found if type(step) is int and 0 <= step < 1 << 63 else None
+
+
+def log_lines(log: Path) -> list[str]:
+    """The lines of a run's log, of the first LONGEST_LOG bytes; none where there is no plain file."""
+    if not log.is_file():
+        return []
+    with log.open("rb") as file:
+        return file.read(LONGEST_LOG).decode("utf-8", "replace").splitlines(keepends=True)
 
 
 # -- the lock of a run ---------------------------------------------------------------------------------------

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from charrnn.files import LOG_FILE
+from charrnn.files import LOG_FILE, evaluation_in, log_lines
 from charrnn.model.file import ModelFile
 from charrnn.model.ngram import KneserNey
 
@@ -66,23 +65,19 @@ def curves(path: Path) -> list[dict[str, Any]]:
 
     A line that is no evaluation, as a kill while writing leaves one, is passed over.
     """
-    log = path.parent / LOG_FILE
-    if not log.is_file():
-        return []
-    found: dict[int, dict[str, Any]] = {}
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-            step = int(entry["step"])
-        except (ValueError, KeyError, TypeError):
+    found: list[dict[str, Any]] = []
+    for entry in map(evaluation_in, log_lines(path.parent / LOG_FILE)):
+        if entry is None:
             continue
-        found = {at: kept for at, kept in found.items() if at < step}  # a resumed run may have gone back
-        found[step] = {"step": step} | {name: _number(entry.get(name)) for name in CURVES}
-    return list(found.values())
+        while found and found[-1]["step"] >= entry["step"]:  # a resumed run may have gone back
+            found.pop()
+        found.append({"step": entry["step"]} | {name: _number(entry.get(name)) for name in CURVES})
+    return found
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    """A number that can be drawn; None for any other, such as the loss of a training that diverged."""
+    return float(value) if isinstance(value, int | float) and -1e100 < value < 1e100 else None
 
 
 def facts(described: dict[str, Any]) -> list[tuple[str, str]]:

@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from charrnn.files import LOG_FILE, write_atomically
+from charrnn.errors import RunError
+from charrnn.files import LOG_FILE, LONGEST_LOG, evaluation_in, log_lines, write_atomically
 from charrnn.training.listener import Report
 
 
@@ -31,19 +32,21 @@ class Log:
     def cut(self, step: int) -> None:
         """Removes what was logged after a step, for a training that goes on from there and logs it again.
 
-        A line that is not whole JSON, as a kill or a crash may leave one, is removed with all after it.
+        A line that is not whole, as a kill or a crash may leave one, is removed with all after it.
 
         Raises:
+            RunError: what stands there is no log.
             OSError: the disk is full, or the file cannot be written.
         """
-        if not self._path.exists():
+        if not os.path.lexists(self._path):
             return
+        if not self._path.is_file() or self._path.stat().st_size > LONGEST_LOG:
+            raise RunError(f"{self._path}: not a plain file, or too large for a log; move it away")
         kept = []
-        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-            try:
-                logged = json.loads(line)["step"]
-            except (ValueError, KeyError, TypeError):
+        for line in log_lines(self._path):
+            found = evaluation_in(line)
+            if found is None:
                 break
-            if logged <= step:
+            if found["step"] <= step:
                 kept.append(line)
         write_atomically(self._path, "".join(kept).encode())

@@ -215,3 +215,35 @@ def test_what_a_state_names_is_bounded(
         if problem:
             fuzz.fail(f"{key} {place:.20} {claim}", problem)
     fuzz.check()
+
+
+LOGS = (
+    "[" * 200_000, '{"step": 1, "a": ' + "[" * 50_000 + "]" * 50_000 + "}", '{"step": "x", "val_loss": [1]}',
+    '{"step": ' + "9" * 5000 + "}", '{"step": 1e999}', "\0" * 99, "x" * (1 << 20),
+    "\n".join(f'{{"step": {n}, "val_loss": {-1e308 * (-1) ** n}, "train_loss": NaN}}' for n in range(9)),
+    "\n".join(f'{{"step": {n}, "val_loss": {"9" * 400}, "lr": true, "\\u001b": 1}}' for n in range(9)),
+    '{"step": 1}\n' * 50_000, "\n".join(f'{{"step": {n}}}' for n in range(50_000)),
+)  # fmt: skip
+
+
+def test_logs_of_all_kinds(good: Path, tmp_path: Path, zygote: Zygote, fuzz: Fuzz) -> None:
+    """A stranger's log beside a sound state: the training goes on, and inspect draws what can be drawn."""
+    cases, names = [], []
+    for number, (log, fifo) in enumerate([*((log, False) for log in fuzz.some(LOGS, 5)), ("", True)]):
+        folder = tmp_path / str(number)
+        shutil.copytree(good, folder)
+        path = folder / "run" / "log.jsonl"
+        path.unlink()
+        if fifo:
+            os.mkfifo(path)
+        else:
+            path.write_text(log)
+        cases += [Case(args, str(folder), megabytes=400) for args in (("inspect", "-m", "run", "-q"), RESUME)]
+        names += [(f"{args} {log:.40}", fifo and args == "resume") for args in ("inspect", "resume")]
+    for (name, refused), outcome in zip(names, zygote(cases), strict=True):
+        problem = judge(outcome, memory=False)
+        if problem is None and outcome.status != refused:
+            problem = f"status {outcome.status}: {outcome.err}"
+        if problem:
+            fuzz.fail(name, problem)
+    fuzz.check()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from charrnn.errors import RunError
+from charrnn.inspection.description import curves
 from charrnn.training.listener import Report
 from charrnn.training.log import Log
 
@@ -60,3 +63,23 @@ def test_no_log_is_made_by_cutting(tmp_path: Path) -> None:
     """A run without a log has none after cutting either."""
     Log(tmp_path).cut(3)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory", "large"])
+def test_what_is_no_log_is_refused(tmp_path: Path, kind: str) -> None:
+    """A pipe would never be read to its end, and what is no log is not written over."""
+    path = tmp_path / "log.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        path.touch()
+        os.truncate(path, 1 << 40)
+    with pytest.raises(
+        RunError, match=r"log\.jsonl: not a plain file, or too large for a log; move it away$"
+    ):
+        Log(tmp_path).cut(3)
+    assert curves(tmp_path / "model.safetensors") == []
