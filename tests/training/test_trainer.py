@@ -50,9 +50,11 @@ class Poison(Listener):
     def __init__(self, trainer: Trainer, steps: range) -> None:
         self.trainer, self.steps, self.sets_back = trainer, steps, 0
         self.more = 1
+        self.seconds: list[float] = []
 
     def stepped(self, status: Status) -> None:
         """Spoils the output's bias, or mends it."""
+        self.seconds.append(status.seconds)
         with torch.no_grad():
             bias = parameters_by_name(self.trainer.model)["output.bias"]
             if status.step in self.steps:
@@ -233,6 +235,9 @@ def test_each_return_halves_the_rate(corpus: Corpus, tmp_path: Path) -> None:
     assert poison.sets_back == 3
     assert trainer.progress.rate_scale == 1 / 8
     assert trainer.progress.step == 60
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [15, 30, 45, 60]  # each once, though some were made again
+    assert poison.seconds == sorted(poison.seconds)  # what was spent on steps that are made again counts
 
 
 def test_losses_are_averaged_and_those_not_finite_counted(corpus: Corpus, tmp_path: Path) -> None:
