@@ -331,7 +331,8 @@ def is_running(directory: Path) -> bool:
     To find out, the lock is shared for a moment; a training that begins then may have to ask twice.
     """
     try:
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY)
+        # Without waiting for who writes, if it is a pipe.
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

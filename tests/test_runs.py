@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.errors import ModelFileError, RunError
 from charrnn.files import LOG_FILE
-from charrnn.runs import OURS, find_model, prepare_run, run_name
+from charrnn.runs import OURS, find_model, is_running, prepare_run, run_name
 from charrnn.text.cache import MAGIC
 from tests.conftest import ModelWriter
 
@@ -212,3 +212,9 @@ def test_force_removes_all_kept_models(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     prepare_run(tmp_path, force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["model-b.safetensors"]
+
+
+def test_a_pipe_in_place_of_a_lock_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Nobody trains there; to find that out takes no other process."""
+    os.mkfifo(tmp_path / "lock")
+    assert not is_running(tmp_path)
