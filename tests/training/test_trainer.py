@@ -19,6 +19,7 @@ from charrnn.model.file import load_model
 from charrnn.model.network import parameters_by_name
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training import trainer as trainer_module
+from charrnn.training import validation
 from charrnn.training.listener import Listener, Status
 from charrnn.training.schedule import STALL, rate_at
 from charrnn.training.state import load_training
@@ -129,7 +130,7 @@ def test_a_stop_counts_nowhere(corpus: Corpus, tmp_path: Path, monkeypatch: pyte
     frozen = types.SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: clock[0])
     monkeypatch.setattr(trainer_module, "time", frozen)
     trainer = make_trainer(corpus, tmp_path / "run", eval_every=15)
-    step, loss = TrainingStep.__call__, trainer.validation.loss
+    step, score = TrainingStep.__call__, trainer.validation.score
 
     class Timed(Listener):
         """Lets time pass as a training does: a tenth of a second a step, and a second after it."""
@@ -141,12 +142,12 @@ def test_a_stop_counts_nowhere(corpus: Corpus, tmp_path: Path, monkeypatch: pyte
         step(self, number, rate)
         clock[0] += 500.0 if number == 40 else 0.1
 
-    def timed_loss(*arguments: Any) -> float | None:
+    def timed_score(*arguments: Any) -> Any:
         clock[0] += 800.0 if trainer.progress.step == 45 else 0.5
-        return loss(*arguments)
+        return score(*arguments)
 
     monkeypatch.setattr(TrainingStep, "__call__", timed_step)
-    monkeypatch.setattr(trainer.validation, "loss", timed_loss)
+    monkeypatch.setattr(trainer.validation, "score", timed_score)
     trainer.run(Timed())
     progress, schedule = trainer.progress, trainer.schedule
     counted = (59 * 0.1 + STALL * 0.1) + (3 * 0.5 + STALL * 0.5) + 60 * 1.0
@@ -155,26 +156,26 @@ def test_a_stop_counts_nowhere(corpus: Corpus, tmp_path: Path, monkeypatch: pyte
     assert progress.aside == pytest.approx(counted - (59 * 0.1 + STALL * 0.1))
 
 
-def test_an_evaluation_stops_at_once(tmp_path: Path) -> None:
+def test_an_evaluation_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked to stop, an evaluation scores no further piece, and counts for nothing."""
+    monkeypatch.setattr(validation, "MEETING_EVERY", 0.0)  # after each piece
     (tmp_path / "long.txt").write_text("abcacb\n" * 20_000)
     long = read_corpus([str(tmp_path / "long.txt")], CorpusConfig(val_fraction=0.5))
     trainer = make_trainer(long, tmp_path / "run", eval_every=5)
-    heard: list[float] = []
+    heard: dict[int, list[float]] = {5: [], 10: []}  # by step
 
     class Stop(Listener):
         """Asks to stop in the middle of the second evaluation."""
 
         def evaluating(self, share: float) -> None:
-            heard.append(share)
+            heard[trainer.progress.step].append(share)
             if trainer.progress.step == 10 and share > 0.1:
                 trainer.stopping = True
 
     with pytest.raises(Interrupted):
         trainer.run(Stop())
-    first = heard.index(1.0)
-    assert first > 20
-    assert [share for share in heard[first + 1 :] if share > 0.1] == [heard[-1]]
+    assert len(heard[5]) > 20
+    assert [share > 0.1 for share in heard[10]].count(True) == 1
     state = load_training(tmp_path / "run")
     assert (state.progress.step, state.progress.evaluated, state.progress.best_step) == (10, 5, 5)
     assert state.progress.loss_count == 5
