@@ -464,7 +464,7 @@ def test_defaults_that_are_asked_for_are_asked_for(train: Callable[..., Result],
     [
         (("--dropout", 1), "--dropout 1.0: must be at least 0 and less than 1"),
         (("--hidden-size", 0), "--hidden-size 0: must be from 1 to 65536"),
-        (("--lr", "nan"), "--lr nan: must be greater than 0"),
+        (("--lr", "0"), "--lr 0.0: must be greater than 0"),
         (("--time", "0s"), "--time 0.0: must be greater than 0 and at most 1000000000"),
         (("--time", "3m", "--steps", 3), "--time and --steps are different lengths of training; give one"),
     ],
