@@ -120,7 +120,7 @@ def choose_model(
     if "output" not in shape and not model.tied and not pairs and corpus.train_size >= OUTPUT_READS_ALL_FROM:
         model = dataclasses.replace(model, output="all")
     if "dropout" not in shape:
-        dropout = 0.0 if pairs else dropout_for(planned, corpus.train_size)
+        dropout = 0.0 if pairs else dropout_for(planned, corpus.train_size, model.hidden_size)
         model = dataclasses.replace(model, dropout=dropout)
     times = f"the text will be read about {_times(planned)}"
     if planned < passes:
@@ -192,18 +192,24 @@ def batch_for(read: float, training: TrainingConfig, train_size: int, machine: M
     return max(min(SMALLEST_BATCH, training.batch_size), batch)
 
 
-def dropout_for(passes: float, train_size: int) -> float:
+def dropout_for(passes: float, train_size: int, hidden_size: int = 256) -> float:
     """The dropout probability for a text that is read ``passes`` times.
 
     A million characters or more get 0.1, and each halving 0.04 more. Fewer than six passes get less in
-    proportion; each doubling beyond MOST_PASSES gets 0.13 more. The most is MOST_DROPOUT.
+    proportion; each doubling beyond MOST_PASSES gets 0.13 more. For a model larger than medium, on a text
+    that is long enough for its output to read all layers, it grows by half from six passes to twelve. The most
+    is MOST_DROPOUT.
 
     >>> [dropout_for(passes, 1_000_000) for passes in (1, 3, 6, 12, 24, 100)]
     [0.02, 0.05, 0.1, 0.1, 0.23, 0.5]
+    >>> [dropout_for(passes, 1_000_000, hidden_size=384) for passes in (3, 6, 12)]
+    [0.05, 0.1, 0.15]
     >>> [dropout_for(10, size) for size in (10_000, 125_000, 10_000_000)]
     [0.37, 0.22, 0.1]
     """
     rate = 0.1 + 0.04 * max(0.0, math.log2(1e6 / train_size))
+    if hidden_size > SIZES["medium"].hidden_size and train_size >= OUTPUT_READS_ALL_FROM:
+        rate *= 1 + 0.5 * min(1.0, max(0.0, passes / 6 - 1))
     rate = rate * min(1.0, passes / 6) + 0.13 * max(0.0, math.log2(passes / MOST_PASSES))
     return round(min(MOST_DROPOUT, rate), 2)
 
