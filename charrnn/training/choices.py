@@ -197,8 +197,8 @@ def dropout_for(passes: float, train_size: int, hidden_size: int = 256) -> float
 
     A million characters or more get 0.1, and each halving 0.04 more. Fewer than six passes get less in
     proportion; each doubling beyond MOST_PASSES gets 0.13 more. For a model larger than medium, on a text
-    that is long enough for its output to read all layers, it grows by half from six passes to twelve. The most
-    is MOST_DROPOUT.
+    that is long enough for its output to read all layers, it grows by half from six passes to twelve. The
+    most is MOST_DROPOUT.
 
     >>> [dropout_for(passes, 1_000_000) for passes in (1, 3, 6, 12, 24, 100)]
     [0.02, 0.05, 0.1, 0.1, 0.23, 0.5]
