@@ -37,7 +37,10 @@ def test_a_network_that_is_better_is_told_nothing(tmp_path: Path) -> None:
     assert list(rival_lines(trained(PLAY, tmp_path / "run", best=9.0, seconds=1.0), (str(PLAY),))) == []
 
 
-@pytest.mark.parametrize(("best", "verdict"), [(1.5, "better than the network"), (1.36, "as good as the")])
+@pytest.mark.parametrize(
+    ("best", "verdict"),
+    [(1.5, "better than the network"), (1.36, "as good as the"), (1.25, "not far behind the network")],
+)
 def test_the_commands_work(best: float, verdict: str, run: Run, tmp_path: Path) -> None:
     """The loss is that of the n-gram, and the commands that the line names make it, and mix it."""
     trainer = trained(PLAY, Path("runs/play"), best)
