@@ -89,6 +89,15 @@ class CorpusConfig(Config):
         config: CorpusConfig = from_mapping(cls, {"rules": 1} | dict(corpus) | changed)
         return config
 
+    def require_items(self) -> None:
+        """Checks that a column is wanted only as items.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if self.column and not self.lines:
+            raise ConfigError(f"--column {self.column[0]}: a column is a list of items; add --lines")
+
     def train_size(self, symbols: int) -> int:
         """How many of a text's symbols are for training, rounded down; the rest is for validation."""
         return int(symbols * (1 - self.held_out))

@@ -19,7 +19,7 @@ import numpy as np
 
 from charrnn import files
 from charrnn.config import CorpusConfig
-from charrnn.errors import ConfigError, CorpusError
+from charrnn.errors import CorpusError
 from charrnn.text.bounds import Bound
 from charrnn.text.cache import CachedIds
 from charrnn.text.items import split_items
@@ -165,7 +165,8 @@ def read_corpus(
     names = ", ".join(paths := list(paths))
     bound = bound or Bound()
     found = find_sources(paths, config, output=directory, bound=bound)
-    sources = _tables(found.sources, config) if config.column else found.sources
+    config.require_items()
+    sources = _tables(found.sources) if config.column else found.sources
     scan = _Scan(counter=VocabularyCounter() if tokenizer is None else None, bound=bound)
     _scan(scan, sources, config, names, directory or Path(tempfile.gettempdir()))
     tokenizer = tokenizer or _tokenizer(scan, config)
@@ -211,15 +212,12 @@ def _validation_text(path: str, tokenizer: Tokenizer, config: CorpusConfig) -> d
     }
 
 
-def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
+def _tables(sources: Sequence[Source]) -> list[Source]:
     """The sources as tables, of which a column is learnt; stdin and pipes are read as .csv.
 
     Raises:
         CorpusError: a file is neither .csv nor .tsv.
-        ConfigError: a column is wanted, but not as items.
     """
-    if not config.lines:
-        raise ConfigError(f"--column {config.column[0]}: a column is a list of items; add --lines")
     tables = []
     for source in sources:
         if source.delimiter is None and source.copy is None:

@@ -65,7 +65,11 @@ def load_training(directory: Path) -> TrainingState:
     path = directory / STATE_FILE
     tensors, metadata = load_state(path)
     try:
-        from_mapping(CorpusConfig, metadata["corpus"])  # its encoding has to be known here
+        corpus: CorpusConfig = from_mapping(CorpusConfig, metadata["corpus"])
+        corpus.require_items()  # and its encoding has to be known here
+        progress: Progress = from_mapping(Progress, metadata["progress"])
+        if progress.base_step > progress.step or progress.base_seconds > progress.seconds:
+            raise ConfigError("progress: extended after more than was made")
         return TrainingState(
             tensors=tensors,
             architecture=from_mapping(ModelConfig, metadata["architecture"]),
@@ -73,7 +77,7 @@ def load_training(directory: Path) -> TrainingState:
             precision=metadata["precision"],
             tokenizer=metadata["tokenizer"],
             corpus=metadata["corpus"],
-            progress=from_mapping(Progress, metadata["progress"]),
+            progress=progress,
             finished=metadata["finished"],
         )
     except ConfigError as error:  # also of settings that contradict each other
