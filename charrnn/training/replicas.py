@@ -71,19 +71,18 @@ class Replicas:
         self.count = count
         self._threads = threads or available_cores()
         self._pools: dict[int, ThreadPoolExecutor] = {}  # by how many replicas compute in them
-        self._sharing = count > 1  # whether the caller's threads are this object's to set
 
     def resize(self, count: int) -> None:
         """Changes how many there are, when none of them computes."""
-        self.count, self._sharing = count, True
+        self.count = count
 
     def begin(self) -> None:
         """Gives the caller's torch as many threads as a replica has, for what lies between calls of ``map``.
 
-        More would wait for each other wherever another program has a core.
+        More would wait for each other wherever another program has a core. Fewer may be left from replicas
+        that were more.
         """
-        if self._sharing:
-            torch.set_num_threads(self._each)
+        torch.set_num_threads(self._each)
 
     @property
     def _each(self) -> int:

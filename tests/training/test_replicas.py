@@ -54,7 +54,7 @@ def pairs(tmp_path: Path) -> Corpus:
 def make_step(corpus: Corpus, replicas: int, cell: Cell = "lstm", **changes: Any) -> TrainingStep:
     """A step of a small network with dropout, shared by so many replicas of a thread each."""
     config = TrainingConfig(
-        seed=3, batch_size=9, seq_length=16, replicas=replicas, threads=replicas, **changes
+        seed=3, batch_size=9, seq_length=16, replicas=replicas, **({"threads": replicas} | changes)
     )
     return build_step(corpus, ModelConfig(cell, 2, 16, 6, dropout=0.2, output="all"), config, MACHINE)
 
@@ -220,6 +220,23 @@ def test_a_single_replica_is_the_caller() -> None:
     assert Replicas(1).map(lambda number: (number, threading.get_ident()), range(1)) == [
         (0, threading.get_ident())
     ]
+
+
+@pytest.mark.parametrize("order", [(2, 1), (1, 2), (4, 1, 2, 1)])
+def test_each_number_has_all_threads(corpus: Corpus, order: tuple[int, ...]) -> None:
+    """Whatever ran before, a single replica computes with all threads, and more of them share these out."""
+    before, seen = torch.get_num_threads(), []
+    try:
+        for replicas in order:
+            step = make_step(corpus, 1, threads=4)
+            step.resize(replicas)
+            step(0, rate=0.1)
+            seen.append(
+                (torch.get_num_threads(), set(step.replicas.map(lambda _: torch.get_num_threads(), range(9))))
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(4 // replicas, {4 // replicas}) for replicas in order]
 
 
 def test_the_default_is_a_replica_for_each_thread() -> None:
