@@ -19,8 +19,8 @@ LEAST_GAP, LONGEST_GAP = 5.0, 60.0  # seconds from one trial to the next
 class Pace:
     """The number of replicas for each next step, by trials of the numbers next to the one in use.
 
-    A trial is due LONGEST_GAP after the last one, or once steps cost much more or less than then, or soon
-    after one that changed the number. Its steps are steps of the training like any others.
+    A trial is due after the first steps, LONGEST_GAP after the last one, once steps cost much more or less
+    than then, or soon after one that changed the number. Its steps are steps of the training like any others.
 
     Args:
         count: replicas to begin with.
@@ -35,7 +35,7 @@ class Pace:
         self.count, self._most = count, most
         self._usual: float | None = None  # seconds of a step
         self._recent: collections.deque[float] = collections.deque(maxlen=RECENT)
-        self._tried, self._gap = now, LONGEST_GAP
+        self._tried, self._gap = now, 0.0  # the first trial comes at once
         self._waiting: list[int] = []  # the replicas of each step of the trial that is left
         self._costs: dict[int, list[float]] = {}
 
@@ -57,7 +57,7 @@ class Pace:
 
     def _due(self, now: float) -> bool:
         gap = now - self._tried
-        if len(self._recent) < RECENT or gap < LEAST_GAP or self._most == 1:
+        if len(self._recent) < RECENT or gap < min(LEAST_GAP, self._gap) or self._most == 1:
             return False
         typical = statistics.median(self._recent)
         if self._usual is None:

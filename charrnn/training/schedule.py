@@ -27,8 +27,7 @@ SHORT_STALL = 1.0  # seconds, which always count
 LEAST_PEAK = 0.25  # of the rates, in a short extension: at the usual ones it would end worse than it began
 
 # With --time and --patience, how often a text is read at most: beyond that a model memorizes it, whatever the
-# dropout (benchmarks/README.md has the runs), and a schedule that ends there gives a better model than a
-# longer one that --patience breaks off.
+# dropout (benchmarks/README.md), and a schedule that ends there beats one that --patience breaks off.
 MOST_PASSES = 12.0
 # A target follows from its source, which is read again rather than memorized; --patience still ends in time.
 MOST_PASSES_OF_PAIRS = 60.0
@@ -309,8 +308,10 @@ class Schedule:
 
     def _interval(self, total: float) -> int:
         """The steps between two evaluations, of so many steps in all."""
-        cheap = FORWARD_SHARE * self._validation / self.window / EVALUATION_SHARE
-        return max(1, math.ceil(total / EVALUATIONS), math.ceil(cheap))
+        cost = FORWARD_SHARE * self._validation / self.window  # in steps
+        if self.total_steps is None and self._evaluation_seconds and self._step_seconds:
+            cost = self._evaluation_seconds / self._step_seconds
+        return max(1, math.ceil(total / EVALUATIONS), math.ceil(cost / EVALUATION_SHARE))
 
     def _foreseen_steps(self) -> float | None:
         """An estimate of the steps of the training, or of its extension; None before one can be made."""

@@ -17,7 +17,7 @@ from charrnn.training.step import TrainingStep, build_step
 MEASURED_SECONDS = 1.0
 MEASURED_SHARE = 0.02  # of --time, where that is less
 MEASURED_STEPS = 8
-LEAST_MEASURED = 10.0  # seconds of --time, from which on the number of replicas is measured
+LEAST_MEASURED = 120.0  # seconds of --time, from which on replicas are measured before the first step
 
 
 def fastest_replicas(
@@ -26,7 +26,7 @@ def fastest_replicas(
     """The number of replicas with which steps are fastest, from a few steps; None where it is not measured.
 
     The result of a training does not depend on it. With --steps and --epochs nothing is measured, and neither
-    is it for a training so short that this would take too much of it.
+    is it for a training so short that this would take too much of it: ``Pace`` finds out while it trains.
     """
     if training.replicas is not None or (training.time or 0.0) < LEAST_MEASURED:
         return training.replicas

@@ -240,6 +240,16 @@ def test_patience_counts_evaluations_that_are_no_better() -> None:
     assert (it.progress.best, it.progress.best_step, it.progress.stale) == (1.5, 20, 0)
 
 
+def test_evaluations_cost_what_they_may() -> None:
+    """Where they take longer than their arithmetic lets expect, the next ones come later."""
+    as_expected, slow = (
+        simulate(schedule(2048, 490, 111_540, time=120.0, patience=0), 0.05, seconds)
+        for seconds in (0.9, 2.7)
+    )
+    assert len(as_expected) == 6
+    assert len(slow) == 3  # 5 % of the time, and the last
+
+
 def test_a_stop_is_no_training() -> None:
     """Hours in the middle of a step or an evaluation (Ctrl-Z) count as some multiple of the usual time."""
     it = schedule(time=100.0, validation=1000)
