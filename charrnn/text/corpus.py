@@ -165,8 +165,7 @@ def read_corpus(
     names = ", ".join(paths := list(paths))
     bound = bound or Bound()
     found = find_sources(paths, config, output=directory, bound=bound)
-    config.require_items()
-    sources = _tables(found.sources) if config.column else found.sources
+    sources = _tables(found.sources, config) if config.column else found.sources
     scan = _Scan(counter=VocabularyCounter() if tokenizer is None else None, bound=bound)
     _scan(scan, sources, config, names, directory or Path(tempfile.gettempdir()))
     tokenizer = tokenizer or _tokenizer(scan, config)
@@ -212,12 +211,14 @@ def _validation_text(path: str, tokenizer: Tokenizer, config: CorpusConfig) -> d
     }
 
 
-def _tables(sources: Sequence[Source]) -> list[Source]:
+def _tables(sources: Sequence[Source], config: CorpusConfig) -> list[Source]:
     """The sources as tables, of which a column is learnt; stdin and pipes are read as .csv.
 
     Raises:
         CorpusError: a file is neither .csv nor .tsv.
+        ConfigError: a column is wanted, but not as items.
     """
+    config.require_items()
     tables = []
     for source in sources:
         if source.delimiter is None and source.copy is None:

@@ -50,15 +50,20 @@ def good(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def resume(
-    good: Path, tmp_path: Path, zygote: Zygote, states: list[bytes], megabytes: int = 400
+    good: Path,
+    tmp_path: Path,
+    zygote: Zygote,
+    states: list[bytes],
+    megabytes: int = 400,
+    seconds: float = 6.0,
 ) -> list[Outcome]:
-    """How resuming from each of these states ends, in so much memory."""
+    """How resuming from each of these states ends, in so much memory and processor time."""
     cases = []
     for number, data in enumerate(states):
         folder = tmp_path / str(number)
         shutil.copytree(good, folder)
         (folder / "run" / STATE).write_bytes(data)
-        cases.append(Case(RESUME, str(folder), megabytes=megabytes))
+        cases.append(Case(RESUME, str(folder), megabytes=megabytes, seconds=seconds))
     return zygote(cases)
 
 
@@ -208,7 +213,7 @@ def test_what_a_state_names_is_bounded(
         named = {"paths": [path]} if key == "paths" else {"val": path, "val_sha256": "0" * 64}
         edited = description | {"corpus": description["corpus"] | claim | named}
         states.append(build(dict(header), edited, body))
-    outcomes = resume(good, tmp_path, zygote, states, megabytes=200)
+    outcomes = resume(good, tmp_path, zygote, states, megabytes=200, seconds=20.0)
     for (place, claim, key), outcome in zip(cases, outcomes, strict=True):
         problem = judge(outcome, memory=False)
         if problem is None and (outcome.status != 1 or "the state" in outcome.err):
