@@ -8,11 +8,14 @@ hold for long. The result of a training does not depend on the number.
 from __future__ import annotations
 
 import collections
+import math
 import statistics
 
 TRIAL_STEPS = 4  # with each number, of which the first does not count
-RECENT = 5  # steps, whose typical cost is compared with what was usual
+RECENT = 3  # steps, whose typical cost is compared with what was usual
 CHANGED = 1.25  # times as slow or as fast as usual: other programs have come or gone
+SUDDEN = 2.0  # times as slow: nothing is waited for
+HOPELESS = 1.5  # times as slow as the number in use: no more of such steps are made
 LEAST_GAP, LONGEST_GAP = 5.0, 60.0  # seconds from one trial to the next
 
 
@@ -33,7 +36,7 @@ class Pace:
 
     def __init__(self, count: int, most: int, now: float) -> None:
         self.count, self._most = count, most
-        self._usual: float | None = None  # seconds of a step
+        self._usual = math.inf  # seconds of a step
         self._recent: collections.deque[float] = collections.deque(maxlen=RECENT)
         self._tried, self._gap = now, 0.0  # the first trial comes at once
         self._waiting: list[int] = []  # the replicas of each step of the trial that is left
@@ -42,30 +45,36 @@ class Pace:
     def stepped(self, seconds: float, now: float) -> int:
         """Takes in the seconds of a step; returns the number of replicas for the next one."""
         if self._waiting:
-            self._costs.setdefault(self._waiting.pop(0), []).append(seconds)
-            if not self._waiting:
-                self._decide(now)
+            self._try(seconds, now)
         else:
             self._recent.append(seconds)
             if self._due(now):
-                self._waiting = [count for count in self._candidates() for _ in range(TRIAL_STEPS)]
+                self._usual = statistics.median(self._recent)
+                others = {max(1, self.count // 2), min(self._most, 2 * self.count)} - {self.count}
+                self._waiting = [count for count in sorted(others) for _ in range(TRIAL_STEPS)]
         return self._waiting[0] if self._waiting else self.count
 
-    def _candidates(self) -> list[int]:
-        """The numbers to try: the one in use, half and twice as many."""
-        return sorted({self.count, max(1, self.count // 2), min(self._most, 2 * self.count)})
+    def _try(self, seconds: float, now: float) -> None:
+        """Takes in a step of a trial, and decides after the last one."""
+        count = self._waiting.pop(0)
+        costs = self._costs.setdefault(count, [])
+        costs.append(seconds)
+        if len(costs) > 1 and seconds > HOPELESS * self._usual:
+            self._waiting = [other for other in self._waiting if other != count]
+        if not self._waiting:
+            self._decide(now)
 
     def _due(self, now: float) -> bool:
-        gap = now - self._tried
-        if len(self._recent) < RECENT or gap < min(LEAST_GAP, self._gap) or self._most == 1:
+        if len(self._recent) < RECENT or self._most == 1:
             return False
-        typical = statistics.median(self._recent)
-        if self._usual is None:
-            self._usual = typical
-        return gap >= self._gap or not self._usual / CHANGED < typical < self._usual * CHANGED
+        typical, gap = statistics.median(self._recent), now - self._tried
+        if typical > SUDDEN * self._usual or gap >= self._gap:
+            return True
+        return gap >= LEAST_GAP and not self._usual / CHANGED < typical < self._usual * CHANGED
 
     def _decide(self, now: float) -> None:
-        means = {count: statistics.fmean(costs[1:]) for count, costs in self._costs.items()}
+        means = {self.count: self._usual}
+        means |= {count: statistics.fmean(costs[1:]) for count, costs in self._costs.items()}
         fastest = min(means, key=means.__getitem__)
         self._gap = LONGEST_GAP if fastest == self.count else LEAST_GAP
         self.count, self._usual, self._tried = fastest, means[fastest], now

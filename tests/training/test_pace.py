@@ -64,6 +64,21 @@ def test_it_turns_to_replicas_while_another_program_runs() -> None:
     assert min(shares) > 0.9
 
 
+def test_a_collapse_is_noticed_at_once() -> None:
+    """Where steps take a hundred times as long all of a sudden, a few of them are made, and none to try."""
+    came = 30.0
+
+    def costs(now: float, count: int) -> float:
+        return {1: 5.0, 2: 0.1}[count] if now >= came else {1: 0.05, 2: 0.06}[count]
+
+    replicas = train(Pace(1, 2, 0.0), costs, came + 45.0)
+    quiet = replicas[: replicas.index(2, 100)]
+    assert len(quiet) * 0.05 == pytest.approx(came, abs=0.5)
+    after = replicas[len(quiet) :]
+    assert set(after) == {2}
+    assert len(after) * 0.1 > 45.0 - (RECENT + 1) * 5.0
+
+
 def test_slightly_slower_steps_are_no_reason() -> None:
     """Steps that vary by less than CHANGED start no trial before LONGEST_GAP."""
     factors = itertools.cycle([1.0, 0.9 * CHANGED, 1.0 / (0.9 * CHANGED)])
