@@ -14,7 +14,7 @@ import statistics
 TRIAL_STEPS = 4  # with each number, of which the first does not count
 RECENT = 3  # steps, whose typical cost is compared with what was usual
 CHANGED = 1.25  # times as slow or as fast as usual: other programs have come or gone
-SUDDEN = 2.0  # times as slow: nothing is waited for
+SUDDEN = 2.0  # times as slow as usual, or on the first try: nothing more is waited for
 HOPELESS = 1.5  # times as slow as the number in use: no more of such steps are made
 LEAST_GAP, LONGEST_GAP = 5.0, 60.0  # seconds from one trial to the next
 
@@ -39,6 +39,7 @@ class Pace:
         self._usual = math.inf  # seconds of a step
         self._recent: collections.deque[float] = collections.deque(maxlen=RECENT)
         self._tried, self._gap = now, 0.0  # the first trial comes at once
+        self._left = 0  # the number before this one, if the last trial changed it
         self._waiting: list[int] = []  # the replicas of each step of the trial that is left
         self._costs: dict[int, list[float]] = {}
 
@@ -49,17 +50,24 @@ class Pace:
         else:
             self._recent.append(seconds)
             if self._due(now):
-                self._usual = statistics.median(self._recent)
-                others = {max(1, self.count // 2), min(self._most, 2 * self.count)} - {self.count}
-                self._waiting = [count for count in sorted(others) for _ in range(TRIAL_STEPS)]
+                self._begin(now)
         return self._waiting[0] if self._waiting else self.count
+
+    def _begin(self, now: float) -> None:
+        """Begins a trial of the numbers beside the one in use, but for the one that was just found slower."""
+        self._usual = statistics.median(self._recent)
+        others = {max(1, self.count // 2), min(self._most, 2 * self.count)} - {self.count, self._left}
+        self._waiting = [count for count in sorted(others) for _ in range(TRIAL_STEPS)]
+        self._left = 0
+        if not self._waiting:
+            self._decide(now)
 
     def _try(self, seconds: float, now: float) -> None:
         """Takes in a step of a trial, and decides after the last one."""
         count = self._waiting.pop(0)
         costs = self._costs.setdefault(count, [])
         costs.append(seconds)
-        if len(costs) > 1 and seconds > HOPELESS * self._usual:
+        if seconds > (HOPELESS if len(costs) > 1 else SUDDEN) * self._usual:
             self._waiting = [other for other in self._waiting if other != count]
         if not self._waiting:
             self._decide(now)
@@ -74,9 +82,11 @@ class Pace:
 
     def _decide(self, now: float) -> None:
         means = {self.count: self._usual}
-        means |= {count: statistics.fmean(costs[1:]) for count, costs in self._costs.items()}
+        means |= {count: statistics.fmean(costs[1:] or costs) for count, costs in self._costs.items()}
         fastest = min(means, key=means.__getitem__)
-        self._gap = LONGEST_GAP if fastest == self.count else LEAST_GAP
+        self._gap, self._left = LONGEST_GAP, 0
+        if fastest != self.count:  # there may be a better one beyond
+            self._gap, self._left = LEAST_GAP, self.count
         self.count, self._usual, self._tried = fastest, means[fastest], now
         self._costs.clear()
         self._recent.clear()
