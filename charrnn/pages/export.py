@@ -98,7 +98,7 @@ def rounding_cost(model: ModelFile, precision: Precision) -> float:
     side, each of JUDGED symbols. No text is needed for it, and what is written is always the same.
     """
     exact, other = Engine(model).stream(JUDGED), Engine(rounded(model, precision)).stream(JUDGED)
-    fresh, item_end = exact.save(), model.tokenizer.newline if model.corpus.get("lines") else None
+    fresh, item_end = exact.save(), _item_end(model)
     sampler = Sampler(SamplingConfig(temperature=1.0, seed=0))
     ids, nats = np.full(JUDGED, model.tokenizer.start), 0.0
     for _ in range(JUDGED):
@@ -181,7 +181,7 @@ def header(model: ModelFile, tensors: list[dict[str, Any]]) -> dict[str, Any]:
     settings = ("temperature", "length", "top_k", "top_p", "min_p")
     output = model.weights["embedding.weight" if config.tied else "output.weight"]
     read = output.shape[1] // config.hidden_size  # so many of the uppermost layers
-    item_end = model.tokenizer.newline if model.corpus.get("lines") else None
+    item_end = _item_end(model)
     writable = model.tokenizer.size - (model.tokenizer.unknown is not None)
     return {
         "cell": config.cell,
@@ -258,3 +258,8 @@ def _shades() -> str:
 
     dark = rules(DARK_SHADES, DARK_INK)
     return f"{rules(SHADES, INK)}\n@media (prefers-color-scheme: dark) {{{dark}}}\n"
+
+
+def _item_end(model: ModelFile) -> int | None:
+    """The id that ends a line, if the model learnt each line by itself."""
+    return model.tokenizer.newline if model.corpus.get("lines") else None

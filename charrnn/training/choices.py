@@ -31,7 +31,9 @@ from charrnn.training.speed import fastest_replicas, measure_speed
 # times and prints this), 512 on one of ten million. Other sizes' budgets are extrapolated by GROWTH, the
 # power of the hidden size with which they grow from medium to large, 3.7.
 MEASURED_BUDGETS = {"medium": 1.5e6, "large": 6.8e6, "512": 7e7}
-GROWTH = math.log(6.8e6 / 1.5e6) / math.log(SIZES["large"].hidden_size / SIZES["medium"].hidden_size)
+GROWTH = math.log(MEASURED_BUDGETS["large"] / MEASURED_BUDGETS["medium"]) / math.log(
+    SIZES["large"].hidden_size / SIZES["medium"].hidden_size
+)
 
 
 def smallest_budgets(measured: Mapping[str, float]) -> dict[str, float]:
@@ -46,7 +48,7 @@ def smallest_budgets(measured: Mapping[str, float]) -> dict[str, float]:
 SMALLEST_BUDGETS = smallest_budgets(MEASURED_BUDGETS)
 # An accelerator takes hardly more time for a larger model, so that those above large pay sooner: on ten
 # million characters 768 was better than large after a minute of an H100.
-ACCELERATED_BUDGETS = smallest_budgets({"medium": 1.5e6, "large": 6.8e6})
+ACCELERATED_BUDGETS = smallest_budgets({size: MEASURED_BUDGETS[size] for size in ("medium", "large")})
 
 SMALLEST_BATCH = 4  # sequences; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # factor by which less is read in a time when the batch size is halved

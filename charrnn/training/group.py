@@ -58,7 +58,7 @@ class Group:
     def __init__(self, launch: Launch | None = None) -> None:
         self.rank, self.size = (launch.rank, launch.size) if launch else (0, 1)
         self._workers = launch.local_size if launch else 1
-        self._local = launch is None or launch.size == launch.local_size
+        self._local = self._workers == self.size
         if launch is None or self.size == 1:
             return
         backend = "gloo"

@@ -73,7 +73,7 @@ class Pace:
             self._decide(now)
 
     def _due(self, now: float) -> bool:
-        if len(self._recent) < RECENT or self._most == 1:
+        if len(self._recent) < RECENT:
             return False
         typical, gap = statistics.median(self._recent), now - self._tried
         if typical > SUDDEN * self._usual or gap >= self._gap:

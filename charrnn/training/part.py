@@ -37,6 +37,29 @@ class Part(NamedTuple):
     hidden: State
 
 
+class Given(NamedTuple):
+    """What a part is computed from.
+
+    Attributes:
+        read: (time, part) integers.
+        learnt: (time, part), the id that follows each; torch's ignore index for padding.
+        state: before them; None for zeros.
+        masks: (layers, 1, part, hidden), dropout's factors; None for none.
+        characters: of the whole batch; those of the part if None.
+    """
+
+    read: Tensor
+    learnt: Tensor
+    state: State | None
+    masks: Tensor | None
+    characters: int | Tensor | None
+
+    def tensors(self) -> list[Tensor]:
+        """What differs from step to step."""
+        masks = [] if self.masks is None else [self.masks]
+        return [self.read, self.learnt, *masks, *itertools.chain(*(self.state or []))]
+
+
 class PartComputation:
     """Calling it computes a part of a step; it changes nothing.
 
@@ -53,75 +76,53 @@ class PartComputation:
         self._scale = LOSS_SCALE if cuda and machine.bf16 else 1.0
         self._recorded = cuda and alike
         self._graph: Any = None
-        self._given: list[Tensor | None] = []
+        self._given: Given | None = None
         self._found: Part | None = None
 
-    def __call__(
-        self,
-        read: Tensor,
-        learnt: Tensor,
-        state: State | None,
-        masks: Tensor | None,
-        count: int | Tensor | None,
-    ) -> Part:
-        """The part's loss, gradients and new state, detached from the autograd graph.
-
-        Args:
-            read: (time, part) integers.
-            learnt: (time, part), the id that follows each; torch's ignore index for padding.
-            state: before them; None for zeros.
-            masks: (layers, 1, part, hidden), dropout's factors; None for none.
-            count: of the whole batch's characters; those of the part if None.
-        """
+    def __call__(self, given: Given) -> Part:
+        """The part's loss, gradients and new state, detached from the autograd graph."""
         if not self._recorded:
-            return self._compute(read, learnt, state, masks, count)
-        if state is None:
-            state = self._zeros(read.shape[1])
-        given = [read, learnt, masks, *itertools.chain(*state)]
+            return self._compute(given)
+        if given.state is None:
+            given = given._replace(state=self._zeros(given.read.shape[1]))
         if self._graph is None:
-            self._record(given, count)
-        for mine, new in zip(self._given, given, strict=True):
-            if mine is not None and new is not None:
-                mine.copy_(new)
+            self._record(given)
+        assert self._given is not None
+        for mine, new in zip(self._given.tensors(), given.tensors(), strict=True):
+            mine.copy_(new)
         self._graph.replay()
         assert self._found is not None
         # The next call overwrites loss and gradients, which are summed before; the state lives on.
-        hidden = [tuple(tensor.clone() for tensor in layer) for layer in self._found.hidden]
-        return self._found._replace(hidden=hidden)
+        return self._found._replace(hidden=_clone(self._found.hidden))
 
-    def _compute(
-        self,
-        read: Tensor,
-        learnt: Tensor,
-        state: State | None,
-        masks: Tensor | None,
-        count: int | Tensor | None,
-    ) -> Part:
+    def _compute(self, given: Given) -> Part:
         with self._machine.autocast():
-            loss, state = self._model.loss(read, learnt, state, masks, count)
+            loss, state = self._model.loss(*given)
         if self._scale == 1.0:
             return Part(loss.detach(), torch.autograd.grad(loss, self._parameters), detach(state))
         gradients = torch.autograd.grad(loss * self._scale, self._parameters)
         return Part(loss.detach(), [gradient / self._scale for gradient in gradients], detach(state))
 
-    def _record(self, given: Sequence[Tensor | None], count: int | Tensor | None) -> None:
+    def _record(self, given: Given) -> None:
         """Records the computation on tensors of its own, which stay at their addresses."""
-        self._given = [None if tensor is None else tensor.clone() for tensor in given]
-        read, learnt, masks, *parts = self._given
-        assert read is not None
-        assert learnt is not None
-        width = 2 if self._model.config.cell == "lstm" else 1
-        state: Any = [tuple(parts[begin : begin + width]) for begin in range(0, len(parts), width)]
+        assert given.state is not None
+        self._given = given = Given(
+            given.read.clone(),
+            given.learnt.clone(),
+            _clone(given.state),
+            None if given.masks is None else given.masks.clone(),
+            given.characters,
+        )
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
-                self._compute(read, learnt, state, masks, count)
+                self._compute(given)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # NCCL's threads go on asking the GPU things, which other threads may do in this mode.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._found = self._compute(read, learnt, state, masks, count)
+            self._found = self._compute(given)
         self._graph = graph
 
     def _zeros(self, lanes: int) -> State:
@@ -129,3 +130,8 @@ class PartComputation:
         config, width = self._model.config, 2 if self._model.config.cell == "lstm" else 1
         zeros = torch.zeros(1, lanes, config.hidden_size, device=self._machine.device)
         return [(zeros,) * width] * config.num_layers
+
+
+def _clone(state: State) -> State:
+    """A copy of a state."""
+    return [tuple(tensor.clone() for tensor in layer) for layer in state]

@@ -130,7 +130,7 @@ class SharedForward:
 
         @torch.inference_mode()  # of which each thread has its own
         def forward(begin: int, end: int) -> tuple[Tensor, State]:
-            mine = state and [tuple(part[:, begin:end].contiguous() for part in layer) for layer in state]
+            mine = state and state_of(state, begin, end)
             found: tuple[Tensor, State] = self._model(ids[:, begin:end], mine)
             return found
 
@@ -147,3 +147,8 @@ def join_states(states: Sequence[State]) -> State:
         tuple(torch.cat(parts, 1) for parts in zip(*layers, strict=True))  # (1, batch, hidden)
         for layers in zip(*states, strict=True)
     ]
+
+
+def state_of(state: State, begin: int, end: int) -> State:
+    """The state of the streams from ``begin`` to ``end``, of one of all streams."""
+    return [tuple(part[:, begin:end].contiguous() for part in layer) for layer in state]

@@ -24,8 +24,8 @@ from charrnn.training.batches import IGNORED, Batches, LaneBatches, build_batche
 from charrnn.training.dropout import Masks
 from charrnn.training.group import GATHER, STEP, Group, Meeting
 from charrnn.training.optimizer import build_optimizers, clip_flat, clip_gradients, update
-from charrnn.training.part import Part, PartComputation
-from charrnn.training.replicas import Replicas, default_replicas, join_states, split
+from charrnn.training.part import Given, Part, PartComputation
+from charrnn.training.replicas import Replicas, default_replicas, join_states, split, state_of
 
 
 class TrainingStep:
@@ -98,10 +98,7 @@ class TrainingStep:
         if state is None:
             self._hidden = None
             return
-        self._hidden = [
-            [tuple(tensor[:, begin:end].contiguous() for tensor in layer) for layer in state]
-            for begin, end in self._shares(self.batches.batch)
-        ]
+        self._hidden = [state_of(state, *share) for share in self._shares(self.batches.batch)]
 
     def resize(self, replicas: int) -> None:
         """Shares the lanes or items of this process among so many replicas from the next step on."""
@@ -111,10 +108,8 @@ class TrainingStep:
         self.replicas.resize(replicas)
         self._masks += [self._new_masks() for _ in range(replicas - len(self._masks))]
         if hidden is not None:
-            self._hidden = [
-                [tuple(tensor[:, begin:end].contiguous() for tensor in layer) for layer in hidden]
-                for begin, end in split(0, hidden[0][0].shape[1], replicas)
-            ]
+            shares = split(0, hidden[0][0].shape[1], replicas)
+            self._hidden = [state_of(hidden, *share) for share in shares]
 
     def gather(self) -> State | None:
         """The hidden state of all processes' lanes; all of them must call it."""
@@ -202,7 +197,7 @@ class TrainingStep:
                 read, learnt = _without_padding(read, learnt)
             state = None if fresh else self._hidden[index]  # type: ignore[index]
             masks = self._masks[index](number, begin, end)  # (layers, 1, part, hidden)
-            return self._part(read, learnt, state, masks, count)
+            return self._part(Given(read, learnt, state, masks, count))
 
         shares = self._shares(inputs.shape[1])
         found = self.replicas.map(compute, range(len(shares)), *zip(*shares, strict=True))

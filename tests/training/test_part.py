@@ -11,7 +11,7 @@ import torch
 from charrnn.config import Cell, ModelConfig
 from charrnn.model.device import Machine, choose_machine
 from charrnn.model.network import CharRNN, State
-from charrnn.training.part import LOSS_SCALE, Part, PartComputation
+from charrnn.training.part import LOSS_SCALE, Given, Part, PartComputation
 
 CPU = choose_machine("cpu", "fp32")
 LANES, WINDOW, VOCABULARY = 6, 10, 11
@@ -51,7 +51,7 @@ def distance(one: Part, other: Part) -> float:
 def test_gradients_are_those_of_the_mean_loss(cell: Cell) -> None:
     """Gradients and loss agree with torch's backward pass in float64."""
     model, given = make_model(cell), draw(cell, 0)
-    part = PartComputation(model, CPU, alike=True)(*given, None)
+    part = PartComputation(model, CPU, alike=True)(Given(*given, None))
     exact = make_model(cell).double()
     state = [tuple(tensor.double() for tensor in layer) for layer in given[2]]
     logits, _ = exact(given[0], state, given[3].double())
@@ -68,7 +68,7 @@ def test_the_scale_leaves_loss_and_gradients_as_they_are(monkeypatch: pytest.Mon
     plain = PartComputation(make_model("lstm"), CPU, alike=True)
     scaled = PartComputation(make_model("lstm"), CPU, alike=True)
     monkeypatch.setattr(scaled, "_scale", LOSS_SCALE)
-    assert distance(scaled(*given, None), plain(*given, None)) == 0
+    assert distance(scaled(Given(*given, None)), plain(Given(*given, None))) == 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -83,8 +83,8 @@ def test_a_graph_computes_what_was_recorded(cell: Cell, bf16: bool) -> None:
     for seed in range(4):
         inputs, targets, state, masks = draw(cell, seed, "cuda")
         for before in (state, None):
-            given = inputs, targets, before, masks, None
-            assert distance(recorded(*given), launched(*given)) == 0
+            given = Given(inputs, targets, before, masks, None)
+            assert distance(recorded(given), launched(given)) == 0
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(0.01 * torch.randn_like(parameter))
@@ -98,4 +98,4 @@ def test_small_gradients_survive_float16() -> None:
     half = PartComputation(make_model("lstm", "cuda"), machine, alike=False)
     full = PartComputation(make_model("lstm", "cuda"), dataclasses.replace(machine, bf16=False), alike=False)
     count = 30_000  # characters, of which these are a part
-    assert distance(half(*given, count), full(*given, count)) < 0.02
+    assert distance(half(Given(*given, count)), full(Given(*given, count))) < 0.02
