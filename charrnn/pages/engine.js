@@ -358,7 +358,7 @@ class Engine {
 
 // -- choosing: the steps of charrnn/sampling/sampler.py ------------------------------------------------------------
 
-const LARGEST_EXPONENT = 700; // of e, in float64
+const LARGEST_EXPONENT = 690; // of e, so that a sum over all of Unicode is a float64
 
 function maximum(values) {
   let highest = -Infinity;
@@ -431,13 +431,14 @@ class Sampler {
   }
 
   chooseWithout(barred, logits) {
-    const {temperature, top_k, top_p, min_p} = this.settings, single = temperature === 1;
+    const {temperature, top_k, top_p, min_p} = this.settings;
+    const float32 = logits instanceof Float32Array, single = float32 && temperature === 1;
     let values = Float64Array.from(logits);
     for (const id of [this.forbidden, barred]) if (id !== null) values[id] = -Infinity;
     if (temperature === 0) return argmax(values);
     if (!single) {
       const highest = maximum(values);
-      values = values.map(value => fround(value - highest) / temperature);
+      values = values.map(value => (float32 ? fround(value - highest) : value - highest) / temperature);
     }
     if (top_k) values = keepTopK(values, top_k);
     if (top_p < 1) values = keepTopP(values, top_p, single);

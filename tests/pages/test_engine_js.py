@@ -135,18 +135,21 @@ SETTINGS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["Float32Array", "Float64Array"])
 @pytest.mark.parametrize("forbidden", [None, 3])
-def test_choices_are_those_of_the_sampler(forbidden: int | None) -> None:
+def test_choices_are_those_of_the_sampler(kind: str, forbidden: int | None) -> None:
     """For the same logits, ties among them, and the same seed, each setting chooses the same ids."""
     generator = np.random.default_rng(3)
-    logits = generator.normal(0, 2, (300, 20)).astype(np.float32)
+    logits: Any = generator.normal(0, 2, (300, 20))
+    if kind == "Float32Array":
+        logits = logits.astype(np.float32)
     logits[100:] = np.round(logits[100:])  # many equals
     logits[:, 3] += 1
     largest = float(np.abs(logits).max())
     function = """({logits, settings, forbidden, largest}) => settings.map(chosen => {
       const sampler = new Sampler(chosen, forbidden, largest);
-      return logits.map(row => sampler.choose(Float32Array.from(row)));
-    })"""
+      return logits.map(row => sampler.choose(KIND.from(row)));
+    })""".replace("KIND", kind)
     defaults = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": "12345678901"}
     value = {
         "logits": logits.tolist(),
@@ -160,6 +163,25 @@ def test_choices_are_those_of_the_sampler(forbidden: int | None) -> None:
         sampler = Sampler(config, [] if forbidden is None else [forbidden], largest=largest)
         assert ids == [sampler(row) for row in logits], chosen
         assert forbidden not in ids
+
+
+def test_logits_in_float64_are_not_rounded() -> None:
+    """What float32 does not tell apart, top-k and top-p do, as in the sampler."""
+    apart = 1 / 3
+    less, more = (1 / (1 + np.exp(-d)) for d in sorted([apart, float(np.float32(apart))]))
+    cases: list[tuple[list[float], dict[str, Any]]] = [
+        ([0, -1, -1 - 1e-9], {"temperature": 0.8, "top_k": 2}),
+        ([0, -apart], {"temperature": 1.0, "top_p": float(less + more) / 2}),
+    ]
+    function = """cases => cases.map(([logits, chosen]) => {
+      const sampler = new Sampler(chosen, null, Infinity);
+      return Array.from({length: 100}, () => sampler.choose(Float64Array.from(logits)));
+    })"""
+    defaults = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": "1"}
+    found = in_node(function, [[logits, defaults | chosen] for logits, chosen in cases])
+    for (logits, chosen), ids in zip(cases, found, strict=True):
+        sampler = Sampler(SamplingConfig(seed=1, **chosen))
+        assert ids == [sampler(np.array(logits)) for _ in range(100)], chosen
 
 
 def test_surprise_is_the_models_own() -> None:
