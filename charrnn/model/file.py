@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,18 @@ def joined(network: ModelFile, grams: KneserNey, mix: tuple[float, float]) -> Mo
     """
     ngram = ModelFile({}, NGramConfig(order=grams.highest), network.tokenizer, network.corpus, grams=grams)
     return dataclasses.replace(network, parts=(network, ngram), mix=mix)
+
+
+def network_alone(model: ModelFile) -> ModelFile:
+    """The network of a model that may have an n-gram beside it, with the quality that it has by itself."""
+    if not model.parts:
+        return model
+    measured = ("network_nats_per_character", "nats_per_character", "bits_per_character")
+    quality = {name: value for name, value in model.quality.items() if name not in measured}
+    nats = model.quality.get("network_nats_per_character")
+    if nats is not None:
+        quality |= {"nats_per_character": nats, "bits_per_character": nats / math.log(2)}
+    return dataclasses.replace(model, quality=quality, parts=(), mix=())
 
 
 def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:

@@ -11,7 +11,7 @@ import pytest
 import charrnn
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.model.file import joined, load_model, save_model
+from charrnn.model.file import joined, load_model, network_alone, save_model
 from charrnn.model.mixture import mix_models
 from charrnn.text.scored import text_of
 from tests.cli.test_ngram import Run, run
@@ -154,3 +154,19 @@ def test_damaged_tensors(file: Path) -> None:
         file.write_bytes(repack(data, {name: None}))
         with pytest.raises(ModelFileError, match=name):
             load_model(file)
+
+
+def test_the_network_alone(directory: Path) -> None:
+    """It has no n-gram, and the quality that was measured without one; what has none stays as it is."""
+    model = load_model(directory / "model.safetensors")
+    network = network_alone(model)
+    assert (network.parts, network.mix, network.grams) == ((), (), None)
+    nats = model.quality["network_nats_per_character"]
+    assert network.quality["nats_per_character"] == nats
+    assert network.quality["bits_per_character"] == pytest.approx(nats / np.log(2))
+    assert "network_nats_per_character" not in network.quality
+    assert network_alone(network) is network
+    save_model(directory.parent / "alone.safetensors", network)
+    validation = text_of(PLAY.read_text()[-16253:], network.tokenizer)
+    score = Evaluator(load_model(directory.parent / "alone.safetensors")).score(validation)
+    assert score.nats_per_character == pytest.approx(nats, abs=1e-4)
