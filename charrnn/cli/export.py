@@ -15,32 +15,43 @@ from charrnn.errors import RunError
 @model_option
 @click.option("--int8", is_flag=True, help="Store weights in 8 bits: half the size, and almost as good.")
 @click.option("--float32", is_flag=True, help="Store weights as they are: twice the size, and exact.")
+@click.option(
+    "--without-ngram",
+    is_flag=True,
+    help="Leave out the n-gram beside the network: a smaller page, and other texts than charrnn sample's.",
+)
 @click.option("--title", help="The page's title.  [default: the model's name]")
 @click.option("--force", is_flag=True, help="Replace PAGE if it is there.")
 @quiet_option
+@click.pass_context
 def export(
+    context: click.Context,
     page: Path,
     *,
     model: str | None,
     int8: bool,
     float32: bool,
+    without_ngram: bool,
     title: str | None,
     force: bool,
     quiet: bool,
 ) -> None:
     """Write PAGE, an HTML file in which the model writes: in any browser, offline.
 
-    Weights are stored as float16 unless asked otherwise; what rounding them costs is measured and reported.
+    A network's weights are stored as float16 unless asked otherwise; what rounding them costs is measured and
+    reported.
     """
     if int8 and float32:
         raise click.UsageError("--int8 and --float32 are two precisions; give one")
 
     from charrnn import __version__
+    from charrnn.cli.idle import idle_in_export
     from charrnn.cli.model import model_path
+    from charrnn.cli.options import given
     from charrnn.cli.output import note
     from charrnn.cli.prompt import as_typed
     from charrnn.files import write_atomically
-    from charrnn.model.file import load_model
+    from charrnn.model.file import load_model, network_alone
     from charrnn.pages import export as pages
     from charrnn.runs import run_name
 
@@ -49,13 +60,20 @@ def export(
     loaded = load_model(path)
     if loaded.corpus.get("pairs"):
         raise click.UsageError(f"{path}: a model of pairs, whose sources the page has no form for")
+    if without_ngram and loaded.grams is not None:
+        raise click.UsageError(f"{path}: an n-gram alone, of which --without-ngram leaves nothing")
+    for line in idle_in_export(loaded, given(context)):
+        note(line, quiet=quiet)
+    whole = not (without_ngram and loaded.parts)
+    if not whole:
+        loaded = network_alone(loaded)
     precision: pages.Precision = "int8" if int8 else "float32" if float32 else "float16"
     name = run_name(path) if title is None else as_typed(title)
-    text = pages.page(loaded, name, precision, generator=f"charrnn {__version__}")
+    text = pages.page(loaded, name, precision, generator=f"charrnn {__version__}", whole=whole)
     data = text.encode("utf-8", "replace")
     write_atomically(page, data)
     note(f"wrote {page}, {len(data) / 1e6:.1f} MB", quiet=quiet)
-    if precision != "float32" and not quiet:
+    if precision != "float32" and loaded.grams is None and not quiet:
         cost = pages.rounding_cost(loaded, precision)
         unit = "byte" if loaded.tokenizer.kind == "byte" else "character"
         note(f"{precision} weights cost {cost:.5f} nats a {unit}, measured on text that the model writes")

@@ -1,4 +1,4 @@
-"""What ``charrnn train`` and ``charrnn evaluate`` say of options whose values cannot act on this text."""
+"""What commands say of options whose values cannot act on this text, or on this model."""
 
 from __future__ import annotations
 
@@ -119,3 +119,12 @@ def idle_on_text(
         yield f"{text.name}: no effect where the state begins anew: --streams {config.streams}"
     if given.get("dynamic") and config.dynamic_segment >= len(text.ids):
         yield f"{text.name}: no effect: --dynamic, since it ends within the first --dynamic-segment"
+
+
+def idle_in_export(model: ModelFile, given: Mapping[str, Any]) -> Iterator[str]:
+    """Lines about options of ``charrnn export`` that change nothing for this model."""
+    precisions = [flag_of(name) for name in ("int8", "float32") if name in given]
+    if model.grams is not None and precisions:
+        yield f"no effect: {', '.join(precisions)}, since an n-gram has no weights, but counts"
+    if "without_ngram" in given and model.grams is None and not model.parts:
+        yield "no effect: --without-ngram, since there is no n-gram beside this network"

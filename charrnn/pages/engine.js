@@ -1,7 +1,7 @@
 "use strict";
 // A model that writes, without a page around it: weights in, text out. It does what charrnn/model/engine.py and
 // charrnn/sampling/sampler.py do, in the same order and as far as possible with the same rounding: weights,
-// activations and logits are float32, choosing is float64, and a seed means the same sequence of numbers.
+// activations and a network's logits are float32, choosing is float64, and a seed means the same sequence of numbers.
 
 // -- numbers ---------------------------------------------------------------------------------------------------
 
@@ -70,12 +70,19 @@ function halves() {
   return table;
 }
 
-// The tensors that a page holds, by name, as float32.
+const UNSIGNED = {uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array};
+
+// The tensors that a page holds, by name: weights as float32, unsigned integers as they are.
 function unpack(header, bytes) {
   const half = halves(), tensors = {};
   for (const {name, type, shape, offset, scales} of header.tensors) {
-    const count = shape.reduce((a, b) => a * b, 1), values = tensors[name] = new Float32Array(count);
+    const count = shape.reduce((a, b) => a * b, 1);
     const at = (Type, place, length) => new Type(bytes.buffer, bytes.byteOffset + place, length);
+    if (type in UNSIGNED) {
+      tensors[name] = at(UNSIGNED[type], offset, count);
+      continue;
+    }
+    const values = tensors[name] = new Float32Array(count);
     if (type === "float32") {
       values.set(at(Float32Array, offset, count));
     } else if (type === "float16") {

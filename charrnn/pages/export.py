@@ -2,8 +2,9 @@
 
 The page loads nothing from outside and may not: its content security policy allows the one script and the
 one style that it holds, by their hashes, and a worker thread made from its own text. ``engine.js`` is the
-model and the sampler, ``worker.js`` the thread, ``export.js`` the form. ``#prompt=To%20be&seed=1&write=1``
-after the address fills in the form and begins to write.
+network and the sampler, ``ngram.js`` an n-gram alone or mixed with the network, ``worker.js`` the thread,
+``export.js`` the form. ``#prompt=To%20be&seed=1&write=1`` after the address fills in the form and begins to
+write.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charrnn.errors import ModelFileError
-from charrnn.model.engine import Engine
+from charrnn.errors import ModelFileError, counted
+from charrnn.model import grams
+from charrnn.model.engines import make_engine
 from charrnn.model.file import ModelFile, Tensors
+from charrnn.model.ngram import KneserNey, discounts
 from charrnn.pages.heatmap import INK, SHADES, range_of
 from charrnn.pages.template import template
 from charrnn.sampling.sampler import Sampler, log_probabilities
@@ -31,6 +34,7 @@ from charrnn.use_config import SamplingConfig
 Precision = Literal["float32", "float16", "int8"]
 
 LARGEST = 256 << 20  # bytes of weights in base64; browsers limit how long a text may be
+THREAD = ("engine.js", "ngram.js", "worker.js")  # what runs in the page's thread
 JUDGED = 50  # texts, and symbols of each, that the cost of rounding is measured on
 
 # The heat map's shades for a dark page.
@@ -48,7 +52,7 @@ class Packed:
     """A tensor as a page holds it.
 
     Attributes:
-        values: float32, float16 or int8.
+        values: float32, float16 or int8; of an n-gram unsigned integers.
         scales: of int8, what each row is multiplied by, (rows,) float32.
     """
 
@@ -85,9 +89,12 @@ def pack(weights: Tensors, precision: Precision) -> dict[str, Packed]:
 
 
 def rounded(model: ModelFile, precision: Precision) -> ModelFile:
-    """The model as a page of this precision has it."""
+    """The model as a page of this precision has it; an n-gram beside a network stays as it is."""
     weights = {name: packed.unpacked() for name, packed in pack(model.weights, precision).items()}
-    return dataclasses.replace(model, weights=weights)
+    parts = tuple(
+        dataclasses.replace(part, weights=weights) if part.weights else part for part in model.parts
+    )
+    return dataclasses.replace(model, weights=weights, parts=parts)
 
 
 def rounding_cost(model: ModelFile, precision: Precision) -> float:
@@ -97,7 +104,7 @@ def rounding_cost(model: ModelFile, precision: Precision) -> float:
     Kullback-Leibler divergence of the rounded model's predictions; this is its mean over JUDGED texts side by
     side, each of JUDGED symbols. No text is needed for it, and what is written is always the same.
     """
-    exact, other = Engine(model).stream(JUDGED), Engine(rounded(model, precision)).stream(JUDGED)
+    exact, other = (make_engine(one).stream(JUDGED) for one in (model, rounded(model, precision)))
     fresh, item_end = exact.save(), _item_end(model)
     sampler = Sampler(SamplingConfig(temperature=1.0, seed=0))
     ids, nats = np.full(JUDGED, model.tokenizer.start), 0.0
@@ -110,6 +117,13 @@ def rounding_cost(model: ModelFile, precision: Precision) -> float:
         nats += float((np.exp(logs) * (logs - log_probabilities(other.step(ids).T))).sum())
         ids = sampler.choose_many(logits)
     return nats / JUDGED**2
+
+
+def _packed(model: ModelFile, precision: Precision) -> dict[str, Packed]:
+    """The network's weights at a precision, and the n-gram's integers as a model file has them."""
+    packed, ngram = pack(model.weights, precision), _ngram(model)
+    counts = {} if ngram is None else grams.pack(ngram)
+    return packed | {name: Packed(values) for name, values in counts.items()}
 
 
 def _data(packed: dict[str, Packed]) -> tuple[list[dict[str, Any]], bytes]:
@@ -138,7 +152,14 @@ def _data(packed: dict[str, Packed]) -> tuple[list[dict[str, Any]], bytes]:
 # -- the page ----------------------------------------------------------------------------------------------
 
 
-def page(model: ModelFile, name: str, precision: Precision = "float16", *, generator: str = "charrnn") -> str:
+def page(
+    model: ModelFile,
+    name: str,
+    precision: Precision = "float16",
+    *,
+    generator: str = "charrnn",
+    whole: bool = True,
+) -> str:
     """The page, complete in itself.
 
     Args:
@@ -146,17 +167,21 @@ def page(model: ModelFile, name: str, precision: Precision = "float16", *, gener
         name: the page's title.
         precision: of its weights.
         generator: the program and version that the page names.
+        whole: whether ``charrnn sample`` writes with the same model, so that the page may say so.
 
     Raises:
         ModelFileError: the model is too large for a page, or has weights that float16 does not hold.
+        ConfigError: it is a mixture of others than a network and the n-gram beside it.
     """
-    tensors, data = _data(pack(model.weights, precision))
+    tensors, data = _data(_packed(model, precision))
     weights = base64.b64encode(data).decode("ascii")
     if len(weights) > LARGEST:
-        raise ModelFileError(
-            f"a page of {len(weights) >> 20:,} MB is more than browsers take; export with --int8, "
-            "or train a smaller model"
-        )
+        remedy = "export with --int8, or train a smaller model"
+        if model.grams is not None:
+            remedy = "train with a lower --order"
+        elif model.parts:
+            remedy = "export with --int8 or --without-ngram, or train a smaller model"
+        raise ModelFileError(f"a page of {len(weights) >> 20:,} MB is more than browsers take; {remedy}")
     style = "\n" + template("export.css") + _shades()
     script = "\n" + template("export.js")
     parts = {
@@ -164,11 +189,12 @@ def page(model: ModelFile, name: str, precision: Precision = "float16", *, gener
         "NAME": html.escape(name),
         "FACTS": html.escape(facts(model, precision)),
         "GENERATOR": html.escape(generator),
+        "SAMPLED": ", here and from <code>charrnn sample</code>" if whole else "",
         "UNITS": _units(model.tokenizer).capitalize(),
         "LEGEND": " ".join(f'<b class="b{index}">{range_of(index)}</b>' for index in range(len(SHADES))),
         "HEADER": _json(header(model, tensors)),
         "WEIGHTS": weights,
-        "THREAD": "\n" + template("engine.js") + template("worker.js"),
+        "THREAD": "\n" + "".join(map(template, THREAD)),
         "SCRIPT": script,
         "STYLE": style,
     }
@@ -176,20 +202,13 @@ def page(model: ModelFile, name: str, precision: Precision = "float16", *, gener
 
 
 def header(model: ModelFile, tensors: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the page's scripts need to know, beside the weights."""
-    config = model.config
+    """What the page's scripts need to know, beside the tensors."""
     settings = ("temperature", "length", "top_k", "top_p", "min_p")
-    output = model.weights["embedding.weight" if config.tied else "output.weight"]
-    read = output.shape[1] // config.hidden_size  # so many of the uppermost layers
-    item_end = _item_end(model)
+    item_end, ngram = _item_end(model), _ngram(model)
     writable = model.tokenizer.size - (model.tokenizer.unknown is not None)
     return {
-        "cell": config.cell,
-        "layers": config.num_layers,
-        "hidden": config.hidden_size,
-        "embedding": config.embedding_size,
-        "tied": config.tied,
-        "output_layers": list(range(config.num_layers - read, config.num_layers)),
+        **(_network(model) if model.grams is None else {}),
+        **({} if ngram is None else {"discounts": _discounts(ngram), "mix": model.mix}),
         "item_end": item_end,
         "opening": item_end if writable > 1 else None,  # as in ``SamplingSession``
         "vocabulary": model.tokenizer.size,
@@ -198,6 +217,31 @@ def header(model: ModelFile, tensors: list[dict[str, Any]]) -> dict[str, Any]:
         "defaults": {name: default_of(SamplingConfig, name) for name in settings},
         "tensors": tensors,
     }
+
+
+def _network(model: ModelFile) -> dict[str, Any]:
+    """The network's shape."""
+    config = model.config
+    output = model.weights["embedding.weight" if config.tied else "output.weight"]
+    read = output.shape[1] // config.hidden_size  # so many of the uppermost layers
+    return {
+        "cell": config.cell,
+        "layers": config.num_layers,
+        "hidden": config.hidden_size,
+        "embedding": config.embedding_size,
+        "tied": config.tied,
+        "output_layers": list(range(config.num_layers - read, config.num_layers)),
+    }
+
+
+def _ngram(model: ModelFile) -> KneserNey | None:
+    """The n-gram that the model is, or that is beside its network."""
+    return model.parts[1].grams if model.parts else model.grams
+
+
+def _discounts(ngram: KneserNey) -> list[list[float]]:
+    """D(0) to D(3) of each order, for whose counts every gram of the order is needed."""
+    return [discounts(counts.gram[:-1]).tolist() for counts in ngram.counts]
 
 
 def _symbols(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -213,18 +257,31 @@ def _units(tokenizer: Tokenizer) -> str:
 
 def facts(model: ModelFile, precision: Precision) -> str:
     """What the model is, in a line or two."""
-    config, units = model.config, _units(model.tokenizer)
-    layers = (
-        f"{config.num_layers} layer{'s' if config.num_layers > 1 else ''} of {config.hidden_size:,} units"
-    )
-    count = sum(array.size for array in model.weights.values())
-    line = f"{CELLS[config.cell]} with {layers} ({count:,} weights as {precision})"
+    units, ngram = _units(model.tokenizer), _ngram(model)
+    line = _shape(model, precision) if model.grams is None else _counted(model.grams).capitalize()
+    if ngram is not None and model.parts:
+        ours, theirs = (f"{100 * weight:.3g} %" for weight in model.mix)
+        line += f", mixed {ours} to {theirs} with {_counted(ngram)} of the same text"
     if "name" in model.corpus and "characters" in model.corpus:
         line += f", trained on {model.corpus['characters']:,} {units} of {model.corpus['name']}"
     if "bits_per_character" in model.quality:
         bits = model.quality["bits_per_character"]
         line += f"; {bits:.2f} bits a {units[:-1]} on held-out text"
     return line + "."
+
+
+def _shape(model: ModelFile, precision: Precision) -> str:
+    """What the network is."""
+    config = model.config
+    count = sum(array.size for array in model.weights.values())
+    layers = f"{counted(config.num_layers, 'layer')} of {config.hidden_size:,} units"
+    return f"{CELLS[config.cell]} with {layers} ({count:,} weights as {precision})"
+
+
+def _counted(ngram: KneserNey) -> str:
+    """What the n-gram is, with an article."""
+    article = "an" if ngram.highest == 8 else "a"
+    return f"{article} {ngram.highest}-gram ({counted(sum(map(len, ngram.codes)), 'count')})"
 
 
 def policy(script: str, style: str) -> str:

@@ -45,9 +45,8 @@ function goOn(length) {
 
 const handlers = {
   load({header, weights}) {
-    const bytes = fromBase64(weights);
     tokenizer = new Tokenizer(header.tokenizer);
-    engine = new Engine(header, unpack(header, bytes));
+    engine = makeEngine(header, fromBase64(weights));
     postMessage({kind: "ready"});
   },
   write({settings, prompt, length, run: number}) {

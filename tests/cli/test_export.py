@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from charrnn.model.file import joined, load_model, network_alone, save_model
+from charrnn.pages.export import rounding_cost
 from tests.conftest import Charrnn, ModelWriter, random_model
+from tests.model.test_mixture import ngram
+
+PHRASE = "to be, or not to be\n" * 30
 
 
 def test_a_page_is_written_and_described(charrnn: Charrnn, model_path: Path, tmp_path: Path) -> None:
@@ -82,6 +89,74 @@ def test_places_that_cannot_be_written(charrnn: Charrnn, model_path: Path, tmp_p
     folder = charrnn("export", "folder", "-m", model_path, "--force")
     assert folder.status == 1
     assert folder.err == "charrnn: folder: not a file that could be replaced; name another one\n"
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Path:
+    """The file of a network with an n-gram beside it, that knows what each is worth."""
+    counted = ngram(PHRASE)
+    assert counted.grams is not None
+    network = random_model(vocabulary="".join(sorted(set(PHRASE))))
+    model = joined(network, counted.grams, (0.25, 0.75))
+    quality = {"nats_per_character": 0.3, "bits_per_character": 0.43, "network_nats_per_character": 0.7}
+    save_model(tmp_path / "both.safetensors", dataclasses.replace(model, quality=quality))
+    return tmp_path / "both.safetensors"
+
+
+def facts_of(page: Path) -> str:
+    """The line that says what the page's model is."""
+    (line,) = re.findall(r"</h1>\n<p>(.*)</p>", page.read_text(encoding="utf-8"))
+    return str(line)
+
+
+def test_a_network_and_its_ngram(charrnn: Charrnn, both: Path, tmp_path: Path) -> None:
+    """The page has both unless --without-ngram leaves the n-gram out, and then what the network is worth."""
+    result = charrnn("export", "page.html", "-m", both)
+    assert result.status == 0, result.err
+    assert "mixed 25 % to 75 % with a 3-gram" in facts_of(tmp_path / "page.html")
+    assert facts_of(tmp_path / "page.html").endswith("; 0.43 bits a character on held-out text.")
+    model = load_model(both)
+    assert f"cost {rounding_cost(model, 'float16'):.5f} nats" in result.err
+    result = charrnn("export", "network.html", "-m", both, "--without-ngram", "--int8")
+    assert result.status == 0
+    assert "gram" not in facts_of(tmp_path / "network.html")
+    promise = [
+        b"and from <code>charrnn sample" in (tmp_path / f"{name}.html").read_bytes()
+        for name in ("page", "network")
+    ]
+    assert promise == [True, False]
+    assert facts_of(tmp_path / "network.html").endswith("; 1.01 bits a character on held-out text.")
+    assert "no effect" not in result.err
+    assert f"cost {rounding_cost(network_alone(model), 'int8'):.5f} nats" in result.err
+    assert (tmp_path / "network.html").stat().st_size < (tmp_path / "page.html").stat().st_size
+
+
+def test_an_ngram_alone(charrnn: Charrnn, write_model: ModelWriter, tmp_path: Path) -> None:
+    """It has a page, on which no precision has an effect; without it there is nothing to write with."""
+    path = write_model(ngram(PHRASE))
+    result = charrnn("export", "page.html", "-m", path)
+    assert result.status == 0
+    assert result.err.splitlines() == [
+        f"wrote page.html, {(tmp_path / 'page.html').stat().st_size / 1e6:.1f} MB"
+    ]
+    assert facts_of(tmp_path / "page.html").startswith("A 3-gram (")
+    result = charrnn("export", "page.html", "-m", path, "--force", "--int8")
+    assert "no effect: --int8, since an n-gram has no weights, but counts" in result.err.splitlines()
+    assert result.err.count("\n") == 2
+    result = charrnn("export", "none.html", "-m", path, "--without-ngram")
+    assert result.status == 2
+    assert ": an n-gram alone, of which --without-ngram leaves nothing (see " in result.err
+    assert not (tmp_path / "none.html").exists()
+
+
+def test_without_an_ngram_there_is_none_to_leave_out(charrnn: Charrnn, model_path: Path) -> None:
+    """That is one line on stderr, which -q silences, and the page is the same."""
+    line = "no effect: --without-ngram, since there is no n-gram beside this network"
+    given = charrnn("export", "page.html", "-m", model_path, "--without-ngram")
+    assert given.err.splitlines()[0] == line
+    assert charrnn("export", "quiet.html", "-m", model_path, "--without-ngram", "-q").err == ""
+    pages = [(model_path.parent / name).read_bytes() for name in ("page.html", "quiet.html")]
+    assert pages[0] == pages[1]
 
 
 def test_no_torch(charrnn: Charrnn, model_path: Path, tmp_path: Path) -> None:

@@ -175,7 +175,6 @@ def test_inspect_and_list(run: Run, directory: Path, monkeypatch: pytest.MonkeyP
     [
         ("inspect", PLAY),
         ("inspect", "--gradients"),
-        ("export", "page.html"),
         ("evaluate", PLAY, "--dynamic"),
         ("train", PLAY, "--steps", 1, "-o", "new", "--init-from"),
     ],

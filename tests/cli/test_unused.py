@@ -29,7 +29,7 @@ ALONE = {
         quiet
         """,
     "inspect": "text model unit feature gradients memory html as_json quiet",
-    "export": "page model int8 float32 title force quiet",
+    "export": "page model int8 float32 without_ngram title force quiet",
     "list": "as_json quiet",
 }
 

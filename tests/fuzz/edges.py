@@ -373,6 +373,7 @@ EXPORT: dict[str, Values | Flag] = {
     "--model": SAMPLE["--model"],
     "--int8": Flag(),
     "--float32": Flag(),
+    "--without-ngram": Flag(),
     "--title": Values(ok=("", "a", "</script>", "\N{SNOWMAN}", "a" * 5000), any=("\udcff", "\x1b[31m")),
     "--force": Flag(),
     "--quiet": Flag(),

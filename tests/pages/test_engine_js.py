@@ -17,7 +17,7 @@ from charrnn.api import Model
 from charrnn.config import Cell
 from charrnn.model.engine import Engine
 from charrnn.model.file import ModelFile
-from charrnn.pages.export import _data, header, pack
+from charrnn.pages.export import _data, _packed, header
 from charrnn.pages.template import template
 from charrnn.sampling.sampler import Sampler, log_probabilities
 from charrnn.use_config import SamplingConfig
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="no Node.js here")
 
 ENGINE = """
 const input = JSON.parse(require("fs").readFileSync(0, "utf8"));
-const made = (header, weights, plain) => new Engine(header, unpack(header, fromBase64(weights)), plain);
+const made = (header, weights, plain) => makeEngine(header, fromBase64(weights), plain);
 const run = %s;
 process.stdout.write(JSON.stringify(run(input)));
 """
@@ -36,7 +36,7 @@ process.stdout.write(JSON.stringify(run(input)));
 
 def in_node(function: str, value: Any) -> Any:
     """What a JavaScript function, written with the engine's names, makes of a value."""
-    program = template("engine.js") + ENGINE % function
+    program = template("engine.js") + template("ngram.js") + ENGINE % function
     done = subprocess.run(
         [str(NODE), "-e", program], input=json.dumps(value).encode(), capture_output=True, check=False
     )
@@ -46,7 +46,7 @@ def in_node(function: str, value: Any) -> Any:
 
 def exported(model: ModelFile) -> dict[str, Any]:
     """A model as the engine takes it."""
-    tensors, data = _data(pack(model.weights, "float32"))
+    tensors, data = _data(_packed(model, "float32"))
     return {"header": header(model, tensors), "weights": base64.b64encode(data).decode()}
 
 

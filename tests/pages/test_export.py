@@ -14,10 +14,14 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from charrnn.errors import ModelFileError
+from charrnn.errors import ConfigError, ModelFileError
 from charrnn.evaluation.evaluator import Evaluator
+from charrnn.model import grams as grams_in_files
 from charrnn.model.engine import Engine
-from charrnn.model.file import ModelFile
+from charrnn.model.engines import make_engine
+from charrnn.model.file import ModelFile, joined
+from charrnn.model.mixture import mix_models
+from charrnn.model.ngram import NGrams, discounts
 from charrnn.pages.export import (
     DARK_INK,
     DARK_SHADES,
@@ -90,6 +94,31 @@ def tensors_of(elements: Elements) -> dict[str, np.ndarray[Any, Any]]:
     return found
 
 
+def beside(network: ModelFile, text: str, order: int = 3) -> ModelFile:
+    """A network with the n-gram of a text in its vocabulary beside it."""
+    tokenizer = network.tokenizer
+    grams = NGrams(tokenizer.encode(text), tokenizer.size, tokenizer.start).of_order(order)
+    return joined(network, grams, (0.7, 0.3))
+
+
+def test_the_page_holds_the_ngram() -> None:
+    """Its integers are in the page as in a model file, and its discounts are those of its counts."""
+    model = beside(random_model(), "to be or not to be " * 90)
+    grams = model.parts[1].grams
+    assert grams is not None
+    integers = grams_in_files.pack(grams)
+    for one, weights in ((model, rounded(model, "float16").weights), (model.parts[1], {})):
+        elements = Elements(page(one, "model"))
+        found = tensors_of(elements)
+        assert found.keys() == {*integers, *weights}
+        for name, array in (integers | weights).items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+        header = json.loads(elements.scripts["header"])
+        assert header["discounts"] == [discounts(counts.gram).tolist() for counts in grams.counts]
+        assert header["mix"] == list(one.mix)
+        assert ("cell" in header) == bool(weights)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_page_holds_the_weights(precision: Precision) -> None:
     """What a page's header and data say is the model at that precision, tensor by tensor."""
@@ -136,8 +165,22 @@ def test_weights_beyond_float16_are_refused() -> None:
 def test_a_model_beyond_browsers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page too long for a browser is an error with a remedy."""
     monkeypatch.setattr("charrnn.pages.export.LARGEST", 100)
-    with pytest.raises(ModelFileError, match=r"more than browsers take; export with --int8"):
+    both = beside(random_model(), "to be or not to be")
+    with pytest.raises(ModelFileError, match=r"more than browsers take; export with --int8, or train a"):
         page(random_model(), "model")
+    with pytest.raises(
+        ModelFileError, match=r"more than browsers take; export with --int8 or --without-ngram"
+    ):
+        page(both, "model")
+    with pytest.raises(ModelFileError, match=r"more than browsers take; train with a lower --order"):
+        page(both.parts[1], "model")
+
+
+def test_mixtures_of_several_files_are_refused() -> None:
+    """Only what one model file holds is a page."""
+    both = beside(random_model(), "to be or not to be")
+    with pytest.raises(ConfigError, match="several models are not one network"):
+        page(mix_models(both.parts, both.mix), "model")
 
 
 def test_the_cost_of_rounding() -> None:
@@ -153,6 +196,29 @@ def test_the_cost_of_rounding() -> None:
         Evaluator(judge).score(text).nats / text.characters for judge in (model, rounded(model, "int8"))
     ]
     assert abs(losses[1] - losses[0]) < 0.02
+
+
+def test_the_cost_of_rounding_in_a_mixture() -> None:
+    """It is the mixture's divergence: none if all is exact, and less than the network's by itself."""
+    network = random_model(hidden=24, scale=0.7)
+    model = beside(network, "To be or not to be, that is the question.\n" * 20)
+    assert rounding_cost(model, "float32") == 0
+    alone, cost = rounding_cost(network, "int8"), rounding_cost(model, "int8")
+    assert 0 < cost < alone
+    # At the first symbol, computed from the parts' probabilities.
+    start = model.tokenizer.start
+    (exact, off), counts = (
+        [
+            np.exp(log_probabilities(Engine(one).stream().step(start)))
+            for one in (network, rounded(network, "int8"))
+        ],
+        np.exp(make_engine(model.parts[1]).stream().step(start)),
+    )
+    logs, others = (np.log(0.7 * found + 0.3 * counts) for found in (exact, off))
+    with mock.patch("charrnn.pages.export.JUDGED", 1):
+        assert rounding_cost(model, "int8") == pytest.approx(
+            float((np.exp(logs) * (logs - others)).sum()), rel=1e-4
+        )
 
 
 def test_the_cost_of_rounding_items() -> None:
@@ -225,6 +291,22 @@ def test_facts() -> None:
         "jigs.abc; 1.93 bits a character on held-out text."
     )
     assert facts(described("rnn"), "float16").endswith("weights as float16).")
+
+
+def test_facts_of_an_ngram() -> None:
+    """The line names both models of a mixture with their weights, or the n-gram alone.
+
+    "to be to be" after a newline has 6 different characters, and 7 different runs of two and of three.
+    """
+    both = beside(described("lstm", name="x.txt", characters=1000), "to be to be", order=3)
+    count = sum(array.size for array in both.weights.values())
+    assert facts(both, "float16") == (
+        f"An LSTM with 1 layer of 8 units ({count:,} weights as float16), mixed 70 % to 30 % with a 3-gram "
+        "(20 counts) of the same text, trained on 1,000 characters of x.txt; 1.93 bits a character on "
+        "held-out text."
+    )
+    assert facts(both.parts[1], "float16") == "A 3-gram (20 counts), trained on 1,000 characters of x.txt."
+    assert facts(beside(described("gru"), "to be to be", order=8).parts[1], "int8").startswith("An 8-gram (")
 
 
 def test_dark_shades_are_readable() -> None:

@@ -17,6 +17,7 @@ from charrnn.pages.export import Precision, page, rounded
 from tests.conftest import Charrnn, random_model
 from tests.pages.browser import CHROMIUM, Browser
 from tests.pages.test_export import HOSTILE
+from tests.pages.test_ngram_js import KINDS, counted, mixed
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
@@ -122,6 +123,32 @@ def test_the_page_against_the_command(charrnn: Charrnn, trained: Path, export: A
         result = charrnn("sample", "-m", "half.safetensors", "-p", "The ", *flags)
         assert result.status == 0, result.err
         assert shown.write(prompt="The ", **settings) == result.out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", [mixed, counted])
+def test_ngrams_write_what_the_sampler_writes(export: Any, make: Any, kind: str) -> None:
+    """A mixture's texts and an n-gram's are the sampler's: greedy ones, and those of a seed with filters."""
+    model = make(kind)
+    shown = export(model)
+    for settings in (
+        {"temperature": 0.0, "length": 1000},
+        {"temperature": 0.8, "length": 500, "seed": 1},
+        {"temperature": 1.0, "length": 500, "seed": 2**40 + 1, "top_k": 9, "top_p": 0.95, "min_p": 0.01},
+    ):
+        expected = sampled(model, "The sea", **settings)
+        found = shown.write(prompt="The sea", **settings)
+        assert found.rstrip("\ufffd") == expected.rstrip("\ufffd"), settings
+    assert shown.browser.messages == []
+
+
+def test_a_mixtures_page_against_the_command(charrnn: Charrnn, export: Any, tmp_path: Path) -> None:
+    """A page of float16 writes what ``charrnn sample`` writes with both models of a file of float16."""
+    model = mixed("characters")
+    save_model(tmp_path / "both.safetensors", model, half=True)
+    result = charrnn("sample", "-m", "both.safetensors", "-p", "The ", "-n", 500, "--temp", 0.8, "--seed", 1)
+    assert result.status == 0, result.err
+    assert export(model, "float16").write(prompt="The ", length=500, temperature=0.8, seed=1) == result.out
 
 
 def test_int8_writes_what_its_weights_say(export: Any) -> None:
