@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import ModelFileError
-from charrnn.model.ngram import Counts, KneserNey, Numbers, make_counts
+from charrnn.model.ngram import Counts, KneserNey, Numbers
 from charrnn.text.tokenizer import smallest_dtype
 
 Tensors = dict[str, NDArray[Any]]
@@ -33,16 +33,14 @@ def pack(model: KneserNey) -> Tensors:
     ``grams.k.children`` (grams of k symbols,).
     """
     tensors: Tensors = {}
-    for k, (codes, counts) in enumerate(zip(model.codes, model.counts, strict=True), 1):
+    for k, (symbols, counts) in enumerate(zip(model.symbols, model.counts, strict=True), 1):
         gram = counts.gram[:-1]
-        tensors[f"grams.{k}.symbols"] = (codes % model.vocabulary).astype(
-            smallest_dtype(model.vocabulary - 1)
-        )
+        tensors[f"grams.{k}.symbols"] = symbols.astype(smallest_dtype(model.vocabulary - 1))
         tensors[f"grams.{k}.counts"] = np.minimum(gram, MANY).astype(np.uint8)
         if (gram >= MANY).any():
             tensors[f"grams.{k}.more"] = gram[gram >= MANY].astype(np.uint32)
         if k < model.highest:
-            children = np.diff(model.begins[k])
+            children = np.diff(model.counts[k].begins)
             tensors[f"grams.{k}.children"] = children.astype(smallest_dtype(int(children.max(initial=0))))
     return tensors
 
@@ -83,24 +81,27 @@ def unpack(tensors: Tensors, vocabulary: int) -> KneserNey:
         ModelFileError: names the first tensor whose numbers make no tree of grams.
     """
     order = sum(name.endswith(".symbols") for name in tensors)
-    codes: list[Numbers] = []
+    symbols: list[Numbers] = []
     levels: list[Counts] = []
     children = np.array([len(tensors["grams.1.symbols"])])  # (contexts,)
     for k in range(1, order + 1):
-        symbols = tensors[f"grams.{k}.symbols"].astype(np.int64)
-        if int(children.sum()) != len(symbols):
+        last = tensors[f"grams.{k}.symbols"]
+        begins = np.zeros(len(children) + 1, np.int64)
+        np.cumsum(children, out=begins[1:])
+        if begins[-1] != len(last):
             raise ModelFileError(
-                f"grams.{k}.symbols: expected {int(children.sum()):,} numbers, as grams.{k - 1}.children "
-                f"says, found {len(symbols):,}"
+                f"grams.{k}.symbols: expected {begins[-1]:,} numbers, as grams.{k - 1}.children "
+                f"says, found {len(last):,}"
             )
-        code = np.repeat(np.arange(len(children)), children) * vocabulary + symbols
-        if int(symbols.max()) >= vocabulary or (np.diff(code) <= 0).any():
+        ascends = last[1:] > last[:-1]
+        ascends[begins[(begins > 0) & (begins < len(last))] - 1] = True  # from one context to the next
+        if int(last.max()) >= vocabulary or not ascends.all():
             raise ModelFileError(f"grams.{k}.symbols: expected ids, ascending in each context, found others")
-        codes.append(code)
-        levels.append(make_counts(code, _counts(tensors, k), vocabulary, len(children)))
+        symbols.append(last.astype(np.int64))
+        levels.append(Counts(begins, _counts(tensors, k)))
         if k < order:
-            children = tensors[f"grams.{k}.children"].astype(np.int64)
-    return KneserNey(vocabulary, codes, levels)
+            children = tensors[f"grams.{k}.children"]
+    return KneserNey(vocabulary, symbols, levels)
 
 
 def _counts(tensors: Tensors, k: int) -> Numbers:

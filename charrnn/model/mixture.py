@@ -181,9 +181,9 @@ class MixtureStream:
     def step(self, ids: Any) -> Doubles:
         """Reads one symbol per stream and returns the logits (vocabulary,) or (vocabulary, N)."""
         (first, weight), *others = self._parts
-        mixed = weight * first.step(ids)
+        mixed = first.weighted(ids, weight)
         for part, weight in others:
-            mixed += weight * part.step(ids)
+            mixed += part.weighted(ids, weight)
         return np.log(np.maximum(mixed, TINY, out=mixed), mixed)
 
     def advance(self, ids: Any) -> None:
@@ -227,13 +227,13 @@ class _Part:
         same = np.array_equal(match.reads, np.arange(len(match.reads))) and bool((match.factor == 1).all())
         self._same = same and np.array_equal(match.source, match.reads)
 
-    def step(self, ids: Any) -> Doubles:
-        """The probabilities after one more symbol, perhaps in a buffer of the stream's."""
+    def weighted(self, ids: Any, weight: float) -> Doubles:
+        """The probabilities after one more symbol, times a weight, in an array of their own."""
         read = ids if self._same else self._reads[ids]
         if self._counts is not None:
-            found: Doubles = self._counts(read)
+            found: Doubles = self._counts(read, weight)
         else:
-            found = probabilities(self._stream.step(read), bounded=self._bounded)
+            found = probabilities(self._stream.step(read), weight, bounded=self._bounded)
         if self._same:
             return found
         spread: Doubles = (found[self._match.source].T * self._match.factor).T
@@ -275,19 +275,20 @@ class _Skipping:
         self._parts = [_Part(engine, match, None) for _ in range(count or 1)]
         self._now: list[Doubles | None] = [None for _ in self._parts]
 
-    def step(self, ids: Any) -> Any:
-        """The probabilities after one more symbol."""
+    def weighted(self, ids: Any, weight: float) -> Doubles:
+        """The probabilities after one more symbol, times a weight, in an array of their own."""
         each = [ids] if self._count is None else np.asarray(ids).tolist()
         for at, (part, id) in enumerate(zip(self._parts, each, strict=True)):
             if self._reads[id] >= 0:
-                self._now[at] = part.step(id).copy()
+                self._now[at] = part.weighted(id, 1.0)
             elif self._now[at] is None:
-                self._now[at] = part.step(self._start).copy()
-        return self._now[0] if self._count is None else np.stack([np.asarray(p) for p in self._now], axis=1)
+                self._now[at] = part.weighted(self._start, 1.0)
+        now = [np.asarray(found) for found in self._now]
+        return weight * (now[0] if self._count is None else np.stack(now, axis=1))
 
     def advance(self, ids: Any) -> None:
         """Reads one symbol; the next one may be left unread, so the probabilities are needed."""
-        self.step(ids)
+        self.weighted(ids, 1.0)
 
     def save(self, columns: Any) -> Any:
         """The state: a pair of a single stream, a list of them of several."""
@@ -317,13 +318,14 @@ def _picked(items: list[Any], places: Any) -> list[Any]:
     return [items[place] for place in np.arange(len(items))[places].tolist()]
 
 
-def probabilities(logits: NDArray[Any], *, bounded: bool) -> Doubles:
-    """The softmax over the first axis, in float64.
+def probabilities(logits: NDArray[Any], weight: float = 1.0, *, bounded: bool) -> Doubles:
+    """The softmax over the first axis, times a weight, in float64.
 
     Args:
         logits: (vocabulary, ...).
+        weight: by which all are multiplied.
         bounded: whether no exponential of the highest logit can be too large or too small.
     """
-    weights: Doubles = np.exp(logits if bounded else logits - logits.max(axis=0), dtype=np.float64)
-    weights /= np.add.reduce(weights, 0)
-    return weights
+    found: Doubles = np.exp(logits if bounded else logits - logits.max(axis=0), dtype=np.float64)
+    found *= weight / np.add.reduce(found, 0)
+    return found

@@ -30,7 +30,7 @@ vocabulary.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -46,23 +46,58 @@ Numbers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True)
 class Counts:
     """What p_k is computed from, besides p_(k-1): counts of grams and of their contexts.
 
-    Attributes:
-        gram: (grams of k symbols + 1,) c_k(h s).
-        total: (grams of k - 1 symbols + 1,) c_k(h .).
-        kept: (grams of k symbols + 1,) c_k(h s) after the discount, divided by c_k(h .).
-        shared: (grams of k - 1 symbols + 1,) g_k(h), or 1 where c_k(h .) is 0.
+    Args:
+        begins: (grams of k - 1 symbols + 1,) the number of the first gram of each context.
+        gram: (grams of k symbols,) c_k(h s).
 
-    Each array ends with an element for grams that never occurred, whose number is -1.
+    Attributes:
+        begins: as above.
+        gram: (grams of k symbols + 1,) c_k(h s).
+
+    This array, and those that are computed when they are first asked for, end with an element for grams that
+    never occurred, whose number is -1.
     """
 
-    gram: Numbers
-    total: Numbers
-    kept: Doubles
-    shared: Doubles
+    def __init__(self, begins: Numbers, gram: Numbers) -> None:
+        self.begins, self.gram = begins, np.append(gram, 0)
+
+    @functools.cached_property
+    def discounts(self) -> Doubles:
+        """D(0), D(1), D(2) and D(3)."""
+        return discounts(self.gram[:-1])
+
+    @functools.cached_property
+    def total(self) -> Numbers:
+        """(grams of k - 1 symbols + 1,) c_k(h .)."""
+        return self._sums(self.gram[:-1])
+
+    @functools.cached_property
+    def _discount(self) -> Doubles:
+        """(grams of k symbols,) D_k(c_k(h s))."""
+        found: Doubles = self.discounts[np.minimum(self.gram[:-1], 3)]
+        return found
+
+    @functools.cached_property
+    def kept(self) -> Doubles:
+        """(grams of k symbols + 1,) c_k(h s) after the discount, divided by c_k(h .)."""
+        divisor = np.repeat(np.maximum(self.total[:-1], 1), np.diff(self.begins))
+        return np.append((self.gram[:-1] - self._discount) / divisor, 0.0)
+
+    @functools.cached_property
+    def shared(self) -> Doubles:
+        """(grams of k - 1 symbols + 1,) g_k(h), or 1 where c_k(h .) is 0."""
+        return np.where(self.total > 0, self._sums(self._discount) / np.maximum(self.total, 1), 1.0)
+
+    def _sums(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The sum of values (grams of k symbols,) over the grams of each context, and 0 after the last."""
+        sums = np.zeros(len(self.begins), values.dtype)
+        full = np.flatnonzero(self.begins[1:] > self.begins[:-1])
+        if len(full):
+            sums[full] = np.add.reduceat(values, self.begins[full])
+        return sums
 
     def interpolate(self, contexts: Numbers, grams: Numbers, lower: Doubles) -> Doubles:
         """p_k from p_(k-1), for numbers of contexts and grams (time,), -1 for those that never occurred."""
@@ -86,15 +121,10 @@ def discounts(gram: Numbers) -> Doubles:
     return np.array([0, *np.clip(modified, share, [1, 2, 3])])
 
 
-def make_counts(codes: Numbers, gram: Numbers, vocabulary: int, contexts: int) -> Counts:
-    """Counts of grams (grams,) with their sums by context; a gram's context is its code // V."""
-    context = codes // vocabulary
-    total = np.bincount(context, gram, minlength=contexts + 1).astype(np.int64)
-    discount = discounts(gram)[np.minimum(gram, 3)]  # (grams,)
-    divisor = np.maximum(total, 1)
-    shared = np.bincount(context, np.minimum(discount, gram), minlength=contexts + 1) / divisor
-    kept = np.maximum(gram - discount, 0) / divisor[context]
-    return Counts(np.append(gram, 0), total, np.append(kept, 0.0), np.where(total > 0, shared, 1.0))
+def begins_of(codes: Numbers, vocabulary: int, contexts: int) -> Numbers:
+    """The number of the first gram of each context (contexts + 1,), from the sorted codes of grams."""
+    found: Numbers = np.searchsorted(codes, np.arange(contexts + 1) * vocabulary)
+    return found
 
 
 class Grams:
@@ -106,11 +136,15 @@ class Grams:
     Attributes:
         vocabulary: V, the number of symbols.
         highest: the highest order.
-        codes: for each k the sorted codes of grams of k symbols.
     """
 
-    def __init__(self, vocabulary: int, highest: int, codes: list[Numbers]) -> None:
-        self.vocabulary, self.highest, self.codes = vocabulary, highest, codes
+    def __init__(self, vocabulary: int, highest: int) -> None:
+        self.vocabulary, self.highest = vocabulary, highest
+
+    @property
+    def codes(self) -> list[Numbers]:
+        """For each k the sorted codes of grams of k symbols."""
+        raise NotImplementedError
 
     def fresh(self) -> Numbers:
         """The contexts (orders,) before a text: that of no symbols alone."""
@@ -172,8 +206,9 @@ class NGrams(Grams):
         items: bool = False,
     ) -> None:
         """Counts the grams of ids (time,), which ``start`` precedes; it ends each of the ``items``."""
-        super().__init__(vocabulary, highest, [])
+        super().__init__(vocabulary, highest)
         self.start, self.items = start, items
+        self._codes: list[Numbers] = []
         self._continued: list[Counts] = []  # for each k below the highest, numbers of preceding symbols
         self._raw: list[Counts] = []  # for each k, numbers of occurrences
         symbols = np.concatenate([np.array([start], np.int64), ids.astype(np.int64)])
@@ -190,11 +225,16 @@ class NGrams(Grams):
             )
             if k > 1:
                 self._continue(numbers, places[first], symbols)
-            self.codes.append(codes)
-            self._raw.append(make_counts(codes, count.astype(np.int64), vocabulary, contexts))
+            self._codes.append(codes)
+            self._raw.append(Counts(begins_of(codes, vocabulary, contexts), count.astype(np.int64)))
             contexts = len(codes)
             numbers = np.full(len(symbols), -1, np.int64)
             numbers[places] = found.ravel()
+
+    @property
+    def codes(self) -> list[Numbers]:
+        """For each k the sorted codes of grams of k symbols."""
+        return self._codes
 
     def _continue(self, numbers: Numbers, places: Numbers, symbols: Numbers) -> None:
         """Counts the symbols before grams of k - 1 symbols, from one place for each gram of k symbols.
@@ -202,13 +242,12 @@ class NGrams(Grams):
         The gram at a place without its first symbol is the gram of k - 1 symbols at the next place. As many
         symbols precede a gram as there are different grams that end with it.
         """
-        k, codes = len(self.codes), self.codes[-1]
-        left = np.bincount(numbers[places + 1], minlength=len(codes)).astype(np.int64)
+        k = len(self.codes)
+        left = np.bincount(numbers[places + 1], minlength=len(self.codes[-1])).astype(np.int64)
         if self.items and k > 1:
             begins = (symbols == self.start) & (numbers >= 0)
-            left += np.bincount(numbers[begins], minlength=len(codes))
-        contexts = len(self.codes[-2]) if k > 1 else 1
-        self._continued.append(make_counts(codes, left, self.vocabulary, contexts))
+            left += np.bincount(numbers[begins], minlength=len(left))
+        self._continued.append(Counts(self._raw[-1].begins, left))
 
     @property
     def longest(self) -> int:
@@ -218,7 +257,7 @@ class NGrams(Grams):
     def of_order(self, order: int) -> KneserNey:
         """The model of one order, of which there must be grams."""
         counts = [*self._continued[: order - 1], self._raw[order - 1]]
-        return KneserNey(self.vocabulary, self.codes[:order], counts)
+        return KneserNey(self.vocabulary, [codes % self.vocabulary for codes in self.codes[:order]], counts)
 
     def log_probabilities(
         self, ids: NDArray[np.integer[Any]], begins: NDArray[np.bool_] | None = None
@@ -275,18 +314,26 @@ def blocks(
 class KneserNey(Grams):
     """A Kneser-Ney model of one order, as a model file holds it.
 
+    Args:
+        vocabulary: V.
+        symbols: for each k up to the order the last symbols of the grams of k symbols, by number.
+        counts: likewise.
+
     Attributes:
-        counts: for each k up to the order.
-        begins: for each k the number of the first gram of each context (contexts + 1,).
+        symbols, counts: as above.
     """
 
-    def __init__(self, vocabulary: int, codes: list[Numbers], counts: list[Counts]) -> None:
-        super().__init__(vocabulary, len(codes), codes)
-        self.counts = counts
-        self.begins: list[Numbers] = []
-        for code, count in zip(codes, counts, strict=True):
-            contexts = np.arange(len(count.total))
-            self.begins.append(np.searchsorted(code, contexts * vocabulary))
+    def __init__(self, vocabulary: int, symbols: list[Numbers], counts: list[Counts]) -> None:
+        super().__init__(vocabulary, len(symbols))
+        self.symbols, self.counts = symbols, counts
+
+    @functools.cached_property
+    def codes(self) -> list[Numbers]:
+        """For each k the codes of the grams."""
+        return [
+            np.repeat(np.arange(len(counts.begins) - 1), np.diff(counts.begins)) * self.vocabulary + symbols
+            for symbols, counts in zip(self.symbols, self.counts, strict=True)
+        ]
 
     def probabilities(self, contexts: Numbers, symbols: Numbers) -> Doubles:
         """The probability (time,) of each symbol (time,) in its contexts (orders, time)."""
@@ -301,9 +348,9 @@ class KneserNey(Grams):
         for k, counts in enumerate(self.counts, 1):
             context = contexts[k - 1]
             found *= counts.shared[context][:, None]
-            begin, end = self.begins[k - 1][context], self.begins[k - 1][context + 1]
+            begin, end = counts.begins[context], counts.begins[context + 1]
             lengths = np.where(context >= 0, end - begin, 0)  # (N,) grams of each context
             rows = np.repeat(np.arange(len(context)), lengths)
             grams = np.arange(len(rows)) + np.repeat(begin - (np.cumsum(lengths) - lengths), lengths)
-            found[rows, self.codes[k - 1][grams] % self.vocabulary] += counts.kept[grams]
+            found[rows, self.symbols[k - 1][grams]] += counts.kept[grams]
         return found

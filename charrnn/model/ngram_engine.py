@@ -7,7 +7,6 @@ probabilities, in float64.
 from __future__ import annotations
 
 import bisect
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,8 @@ from charrnn.model.ngram import Doubles, KneserNey, Numbers
 
 READ = 1 << 20  # probabilities that are computed at once
 FEW = 3  # grams of a context up to which they are added one by one, sooner than as an array
+LOW = 3  # orders whose probabilities are remembered by their contexts, of which there are few
+REMEMBERED = 1 << 25  # bytes of them
 
 
 class NGramEngine:
@@ -34,17 +35,26 @@ class NGramEngine:
         self.model = model
         self.vocabulary = model.vocabulary
         self.largest = math.log(model.vocabulary) + 1e-6
+        self._low: dict[tuple[int, ...], Doubles] = {}
 
-    @functools.cached_property
-    def symbols(self) -> list[NDArray[Any]]:
-        """For each k the last symbols of the grams."""
-        return [codes % self.vocabulary for codes in self.model.codes]
-
-    @functools.cached_property
-    def unigram(self) -> Doubles:
-        """(vocabulary,) p_1."""
-        levels = KneserNey(self.vocabulary, self.model.codes[:1], self.model.counts[:1])
-        found: Doubles = levels.distributions(np.zeros((1, 1), np.int64))[0]
+    def low(self, contexts: tuple[int, ...]) -> Doubles:
+        """The probabilities (vocabulary,) under the lowest orders, of these contexts; not to be changed."""
+        found = self._low.get(contexts)
+        if found is not None:
+            return found
+        if not contexts:
+            return np.full(self.vocabulary, 1 / self.vocabulary)
+        *lower, context = contexts
+        found = self.low(tuple(lower))
+        if context >= 0:
+            at = len(lower)
+            symbols, counts = self.model.symbols[at], self.model.counts[at]
+            begin, end = counts.begins[context], counts.begins[context + 1]
+            found = found * counts.shared[context]
+            found[symbols[begin:end]] += counts.kept[begin:end]
+        if 8 * self.vocabulary * len(self._low) > REMEMBERED:
+            self._low.clear()
+        self._low[contexts] = found
         return found
 
     def stream(self, count: int | None = None) -> Any:
@@ -62,17 +72,15 @@ class NGramStream:
     """
 
     def __init__(self, engine: NGramEngine) -> None:
-        model = engine.model
-        self._model, self._unigram = model, engine.unigram
+        model = self._model = engine.model
+        self._low = engine.low
         self.contexts: list[int] = model.fresh().tolist()
-        self._probabilities = np.empty(engine.vocabulary)
         self._logits = np.empty(engine.vocabulary)
         # Memory views: an element of them is a number of Python's, without a detour.
-        self._symbols = [symbols.data for symbols in engine.symbols]
-        self._begins = [begins.data for begins in model.begins]
-        self._kept = [counts.kept for counts in model.counts]
+        self._symbols = [symbols.data for symbols in model.symbols]
+        self._begins = [counts.begins.data for counts in model.counts]
+        self._kept = [counts.kept.data for counts in model.counts]
         self._shared = [counts.shared.data for counts in model.counts]
-        self._arrays = engine.symbols
 
     def step(self, id: int) -> Doubles:
         """Reads one symbol and returns the logits (vocabulary,) of the next one, a buffer of the stream's."""
@@ -92,37 +100,36 @@ class NGramStream:
             found.append(number)
         self.contexts = found
 
-    def probabilities(self, id: int) -> Doubles:
-        """Reads one symbol and returns the probabilities (vocabulary,) of the next one, a buffer.
+    def probabilities(self, id: int, weight: float = 1.0) -> Doubles:
+        """Reads one symbol and returns the probabilities (vocabulary,) of the next one, times a weight.
 
-        What order k adds to the unigram, kept_k, is multiplied by the shares of all orders above it.
+        What order k adds to the lower ones, kept_k, is multiplied by the shares of all orders above it.
         """
         self.advance(id)
-        scale, found = 1.0, []
-        for at in range(len(self.contexts) - 1, 0, -1):
-            context = self.contexts[at]
+        contexts, scale, added = self.contexts, weight, []
+        for at in range(len(contexts) - 1, LOW - 1, -1):
+            context = contexts[at]
             if context >= 0:
                 begins = self._begins[at]
-                found.append((at, begins[context], begins[context + 1], scale))
+                added.append((at, begins[context], begins[context + 1], scale))
                 scale *= self._shared[at][context]
-        probabilities = np.multiply(self._unigram, scale, self._probabilities)
-        for at, begin, end, scale in found:
+        found = self._low(tuple(contexts[:LOW])) * scale
+        for at, begin, end, scale in added:
             if end - begin <= FEW:
-                symbols, kept = self._symbols[at], self._kept[at].data
+                symbols, kept = self._symbols[at], self._kept[at]
                 for gram in range(begin, end):
-                    probabilities[symbols[gram]] += scale * kept[gram]
+                    found[symbols[gram]] += scale * kept[gram]
             else:
-                probabilities[self._arrays[at][begin:end]] += scale * self._kept[at][begin:end]
-        return probabilities
+                found[self._model.symbols[at][begin:end]] += scale * self._model.counts[at].kept[begin:end]
+        return found
 
     def read(self, ids: NDArray[Any]) -> Doubles:
         """Reads a text (time,) and returns the logits (time, vocabulary) after each symbol."""
         logits = np.empty((len(ids), self._model.vocabulary))
         block = max(1, READ // self._model.vocabulary)
         for begin in range(0, len(ids), block):
-            symbols = ids[begin : begin + block].astype(np.int64)
-            contexts = self._model.follow(np.array(self.contexts), symbols)
-            self.contexts = contexts[:, -1].tolist()
+            contexts = self._model.follow(self.save(), ids[begin : begin + block].astype(np.int64))
+            self.restore(contexts[:, -1])
             np.log(self._model.distributions(contexts), logits[begin : begin + block])
         return logits
 
@@ -150,10 +157,10 @@ class NGramStreams:
         """Reads one symbol (N,) per stream and returns the logits (vocabulary, N) of the next ones."""
         return np.log(self.probabilities(ids))
 
-    def probabilities(self, ids: Any) -> Doubles:
-        """Reads one symbol (N,) per stream and returns the probabilities (vocabulary, N) of the next ones."""
+    def probabilities(self, ids: Any, weight: float = 1.0) -> Doubles:
+        """Reads one symbol (N,) per stream and returns the probabilities (vocabulary, N), times a weight."""
         self.advance(ids)
-        return self._model.distributions(self.contexts).T
+        return weight * self._model.distributions(self.contexts).T
 
     def advance(self, ids: Any) -> None:
         """Reads one symbol per stream."""
