@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import ModelFileError
-from charrnn.model.ngram import Counts, KneserNey, Numbers
+from charrnn.model.counts import Counts, Numbers
+from charrnn.model.ngram import KneserNey
 from charrnn.text.tokenizer import smallest_dtype
 
 Tensors = dict[str, NDArray[Any]]

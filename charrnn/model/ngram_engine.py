@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.model.counts import Doubles, Numbers
 from charrnn.model.engine import ALL
-from charrnn.model.ngram import Doubles, KneserNey, Numbers
+from charrnn.model.ngram import KneserNey
 
 READ = 1 << 20  # probabilities that are computed at once
 FEW = 3  # grams of a context up to which they are added one by one, sooner than as an array

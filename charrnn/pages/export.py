@@ -23,7 +23,7 @@ from charrnn.errors import ModelFileError, counted
 from charrnn.model import grams
 from charrnn.model.engines import make_engine
 from charrnn.model.file import ModelFile, Tensors
-from charrnn.model.ngram import KneserNey, discounts
+from charrnn.model.ngram import KneserNey
 from charrnn.pages.heatmap import INK, SHADES, range_of
 from charrnn.pages.template import template
 from charrnn.sampling.sampler import Sampler, log_probabilities
@@ -241,7 +241,7 @@ def _ngram(model: ModelFile) -> KneserNey | None:
 
 def _discounts(ngram: KneserNey) -> list[list[float]]:
     """D(0) to D(3) of each order, for whose counts every gram of the order is needed."""
-    return [discounts(counts.gram[:-1]).tolist() for counts in ngram.counts]
+    return [counts.discounts.tolist() for counts in ngram.counts]
 
 
 def _symbols(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from charrnn.model.ngram import Doubles, NGrams, blocks, discounts
+from charrnn.model.counts import Doubles, discounts
+from charrnn.model.ngram import NGrams, blocks
 
 
 def naive(train: list[int], vocabulary: int, start: int, order: int, context: tuple[int, ...]) -> list[float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from charrnn.model.ngram import KneserNey, NGrams, Numbers, blocks
+from charrnn.model.counts import Numbers
+from charrnn.model.ngram import KneserNey, NGrams, blocks
 from charrnn.model.ngram_engine import NGramEngine
 from tests.conftest import PLAY
 

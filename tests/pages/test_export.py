@@ -17,11 +17,12 @@ import pytest
 from charrnn.errors import ConfigError, ModelFileError
 from charrnn.evaluation.evaluator import Evaluator
 from charrnn.model import grams as grams_in_files
+from charrnn.model.counts import discounts
 from charrnn.model.engine import Engine
 from charrnn.model.engines import make_engine
 from charrnn.model.file import ModelFile, joined
 from charrnn.model.mixture import mix_models
-from charrnn.model.ngram import NGrams, discounts
+from charrnn.model.ngram import NGrams
 from charrnn.pages.export import (
     DARK_INK,
     DARK_SHADES,
