@@ -37,7 +37,7 @@ from charrnn.model.network import CharRNN
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training.batches import IGNORED, PairBatches, in_source
 from charrnn.training.optimizer import Muon, build_optimizers, clip_gradients, update
-from charrnn.training.schedule import rate_at
+from charrnn.training.rate import rate_at
 
 MEASURED = 12  # steps of each contestant, of which the median counts
 

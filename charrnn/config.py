@@ -256,8 +256,10 @@ class TrainingConfig(Config):
     save_every: float = setting(
         60.0, "Time between saves of the training state that --resume needs.", above=0
     )
-    with_ngram: bool = setting(
-        False, "Count an n-gram of the text, too, and write both as one model when the training is finished."
+    with_ngram: bool | None = setting(
+        None,
+        "Count an n-gram of the text, too, and write both as one model when the training is finished.",
+        shown="with --time, where it helps",
     )
     keep_every: float | None = setting(
         None, "Keep a numbered copy of the model this often, e.g. 1m.", above=0

@@ -1,58 +1,118 @@
-"""``charrnn train --with-ngram``: the n-gram of a training's text, written beside its network."""
+"""The n-gram of a training's text, written beside its network when the training has ended."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charrnn.config import NGramConfig
-from charrnn.evaluation.evaluator import Evaluator
+from charrnn.evaluation.evaluator import Evaluator, count_pieces
 from charrnn.evaluation.mixing import cross_fitted, fit_weights
 from charrnn.files import MODEL_FILE
-from charrnn.model.file import joined, load_model, save_model
-from charrnn.text.validated import validated
+from charrnn.model.file import ModelFile, joined, load_model, network_alone, save_model
+from charrnn.text.validated import Validated, validated
+from charrnn.training.beside import symbols_counted
 from charrnn.training.counting import count
 
 if TYPE_CHECKING:
     from charrnn.training.trainer import Trainer
 
 UNFITTED = (0.7, 0.3)  # where nothing is held out
+LEAST_GAIN = 0.003  # nats a character of the held-out text, for which an n-gram that was not asked for stays
 
 
-def add_ngram(trainer: Trainer) -> Iterator[str]:
-    """Counts the n-gram of a finished training's text and writes it beside the network, unless it is there.
+def settle_ngram(trainer: Trainer) -> Iterator[str]:
+    """Writes the n-gram of a finished training's text beside its network, where it is wanted and not there.
 
-    The weights are fitted on the validation split. The quality in the file is measured on it, too, each half
-    with weights that are fitted to the other.
+    One that was asked for is written in any case, one that was not if it makes the held-out text more
+    probable. With ``--without-ngram`` one that is there is taken out.
 
-    Returns:
+    Yields:
         Lines for the results.
     """
     path = trainer.directory / MODEL_FILE
     model = load_model(path)
-    if model.parts:
-        return iter(())
-    counted = count(trainer.corpus, NGramConfig(), trainer.config.validate)
-    assert counted.model.grams is not None
-    both = joined(model, counted.model.grams, UNFITTED)
-    quality, told = dict(model.quality), "not validated"
-    scored = validated(trainer.corpus, trainer.config.validate)
-    if len(scored.ids):
-        parts = Evaluator(both).part_probabilities(scored.ids, trainer.corpus.tokenizer.start, scored.ends)
-        found = np.stack(list(parts))  # (2, symbols)
-        first, second = fit_weights(found[:, scored.learnt]).tolist()
-        both = joined(model, counted.model.grams, (first, second))
-        mixed = cross_fitted(found, scored.learnt)  # (symbols,)
-        nats = scored.unknown_nats - float(np.log(mixed[scored.learnt]).sum())
-        nats /= scored.count
-        if "nats_per_character" in quality:
-            quality["network_nats_per_character"] = quality["nats_per_character"]
-        quality |= {"nats_per_character": nats, "bits_per_character": nats / math.log(2)}
-        told = f"{nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char"
-    save_model(path, dataclasses.replace(both, quality=quality))
-    order, (first, second) = counted.model.grams.highest, both.mix
-    return iter([f"both        {told} (weights: network {first:.3f}, {order}-gram {second:.3f})"])
+    if model.parts and trainer.config.with_ngram is False:
+        save_model(path, network_alone(model))
+    symbols = symbols_counted(trainer.config, trainer.corpus)
+    if model.parts or symbols == 0:
+        return
+    both = mixed(trainer, model, symbols)
+    if both is not None:
+        save_model(path, both)
+        yield line(both)
+
+
+def mixed(trainer: Trainer, model: ModelFile, symbols: int) -> ModelFile | None:
+    """A network and the n-gram of its text, with weights that are fitted on the validation split.
+
+    The quality in the file is measured on it, too, each half with weights that are fitted to the other.
+
+    Args:
+        trainer: whose training has ended.
+        model: its best network.
+        symbols: how many of the training split's, from its end, are counted.
+
+    Returns:
+        Both; None if the n-gram was not asked for and gains too little.
+    """
+    config, corpus = trainer.config, trainer.corpus
+    counted = count(corpus, NGramConfig(), config.validate, symbols)
+    grams = counted.model.grams
+    assert grams is not None
+    scored = validated(corpus, config.validate)
+    if not len(scored.ids):
+        return joined(model, grams, UNFITTED)
+    start = corpus.tokenizer.start
+    logs = network_logs(trainer, model, scored)
+    counts = np.empty(len(scored.ids))
+    for place, piece in count_pieces(grams, scored.ids, start, scored.ends):
+        counts[place : place + len(piece)] = piece
+    found = np.exp(np.stack([logs, counts]))  # (2, symbols)
+    first, second = fit_weights(found[:, scored.learnt]).tolist()
+    better = float(np.log(cross_fitted(found, scored.learnt)[scored.learnt]).sum())
+    network = float(logs[scored.learnt].sum(dtype=np.float64))
+    if config.with_ngram is None and better - network < LEAST_GAIN * scored.count:
+        return None
+    quality = model.quality | figures((scored.unknown_nats - better) / scored.count)
+    if NATS in model.quality:
+        quality[NETWORK] = model.quality[NATS]
+    return dataclasses.replace(joined(model, grams, (first, second)), quality=quality)
+
+
+def network_logs(trainer: Trainer, model: ModelFile, scored: Validated) -> NDArray[np.float64]:
+    """The natural-log probabilities (symbols,) of the validated symbols under a training's best network.
+
+    They are what the training found, unless another session did.
+    """
+    if trainer.best_logs is not None:
+        return trainer.best_logs.astype(np.float64)
+    logs = np.empty(len(scored.ids))
+    for place, piece in Evaluator(model).read(scored.ids, model.tokenizer.start, scored.ends):
+        logs[place : place + len(piece)] = piece
+    return logs
+
+
+NATS, NETWORK = "nats_per_character", "network_nats_per_character"  # of the model, and of its network alone
+
+
+def figures(nats: float) -> dict[str, Any]:
+    """A loss as a model file has it."""
+    return {NATS: nats, "bits_per_character": nats / math.log(2)}
+
+
+def line(both: ModelFile) -> str:
+    """How good network and n-gram are together."""
+    told, (first, second) = "not validated", both.mix
+    if NATS in both.quality:
+        told = f"{both.quality[NATS]:.4f} nats/char, {both.quality['bits_per_character']:.4f} bits/char"
+    (ngram,) = (part.grams for part in both.parts if part.grams is not None)
+    return (
+        f"both        {told}: the network and the {ngram.highest}-gram of its text, "
+        f"mixed with weights {first:.3f} and {second:.3f}"
+    )

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 import click
 
@@ -190,3 +191,16 @@ class Shader:
     def end(self) -> bytes:
         """The escape sequence that ends the last shade."""
         return RESET if self._shade else b""
+
+
+def resuming_command(corpus: tuple[str, ...], output_dir: Path | None, directory: Path) -> str:
+    """What a shell needs to go on with this run; the directory alone, where the names make a long line.
+
+    >>> resuming_command(("a play.txt",), None, Path("runs/a play"))
+    "charrnn train 'a play.txt' --resume"
+    """
+    where = [] if output_dir is None else ["--output-dir", str(output_dir)]
+    line = shell_words(["charrnn", "train", *corpus, "--resume", *where])
+    if len(line) < LONGEST - 50:
+        return line
+    return shell_words(["charrnn", "train", "--resume", "--output-dir", str(directory)])

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.cli.options import changed_flags
-from charrnn.cli.output import LONGEST, one_line, shell_words
+from charrnn.cli.output import one_line, resuming_command
 from charrnn.config import NGramConfig
-from charrnn.files import MODEL_FILE
 from charrnn.model.ngram import MOST_COUNTED
-from charrnn.runs import run_name
+from charrnn.training.beside import SECONDS_PER_SYMBOL
 from charrnn.training.counting import Counted, count
 
 if TYPE_CHECKING:
     from charrnn.training.trainer import Trainer
 
-SECONDS_PER_SYMBOL = 2e-6  # of counting all orders and validating them, roughly
 LARGEST_SHARE = 0.05  # of the time that was given, for counting
 AS_GOOD = 0.02  # nats by which a network is better than an n-gram that is as good
 # Nats by which it is better than one that is not worth mixing in: on six texts networks that were better by
@@ -35,12 +33,13 @@ def rival(trainer: Trainer) -> Counted | None:
     return count(corpus, NGramConfig(), trainer.config.validate)
 
 
-def rival_lines(trainer: Trainer, corpus: tuple[str, ...]) -> Iterator[str]:
+def rival_lines(trainer: Trainer, corpus: tuple[str, ...], output_dir: Path | None) -> Iterator[str]:
     """A line for the results if the n-gram is nearly as good as the network: how good, and how to mix them.
 
     Args:
         trainer: whose training is finished.
         corpus: as the command line named it; the run's own where it did not.
+        output_dir: likewise.
     """
     found = rival(trainer)
     best = trainer.progress.best
@@ -49,18 +48,10 @@ def rival_lines(trainer: Trainer, corpus: tuple[str, ...]) -> Iterator[str]:
     order, nats = found.model.grams.highest, found.model.quality["nats_per_character"]
     if best < nats - WORTH_MIXING:
         return
-    name = run_name(trainer.directory / MODEL_FILE)
-    beside = f"{trainer.directory}-{order}gram"
-    texts = list(corpus or trainer.corpus.paths)
-    if len(shell_words(texts)) > LONGEST // 3:
-        texts = ["CORPUS"]
-    flags = changed_flags(trainer.corpus.config)
-    train = shell_words(["charrnn", "train", *texts, *flags, "--cell", "ngram", "-o", beside])
-    sample = shell_words(["charrnn", "sample", "-m", name, "-m", beside])
     verdict = "not far behind the network"
     if best >= nats - AS_GOOD:
         verdict = "better than the network" if nats < best else "as good as the network"
     yield one_line(
         f"n-gram      {nats:.4f} nats/char, {verdict}: the {order}-gram of the same text; best is both, "
-        f"mixed: {train} && {sample}"
+        f"mixed: {resuming_command(corpus, output_dir, trainer.directory)} --with-ngram"
     )

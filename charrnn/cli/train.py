@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @config_option(TrainingConfig, "weight_decay")
 @config_option(TrainingConfig, "warmup")
 @config_option(TrainingConfig, "patience")
-@config_option(TrainingConfig, "with_ngram")
+@config_option(TrainingConfig, "with_ngram", "--with-ngram/--without-ngram")
 @config_option(TrainingConfig, "seed", "-s", "--seed")
 @config_option(CorpusConfig, "val_fraction")
 @config_option(CorpusConfig, "val", metavar="FILE")
@@ -103,9 +103,9 @@ def train(
     asked = {name: value for name, value in asked.items() if name in settings}
     if launch is not None and launch.rank > 0:
         return work(launch, asked)
-    from charrnn.cli.beside import add_ngram
+    from charrnn.cli.beside import settle_ngram
     from charrnn.cli.idle import idle_in_training
-    from charrnn.cli.output import note, note_lines
+    from charrnn.cli.output import note, note_lines, resuming_command
     from charrnn.cli.unused import unused
     from charrnn.cli.verdict import describe, ways_on
     from charrnn.runs import find_model
@@ -133,8 +133,8 @@ def train(
         note(line, quiet=quiet)
     if trainer.finished:
         note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
-        if trainer.config.with_ngram:
-            add_ngram(trainer)  # which a training may not have come to, if it was killed
+        for line in settle_ngram(trainer):  # which a training may not have come to, if it was killed
+            note(line, quiet=quiet)
         return 0
     listener = watch(trainer, settings["sample_every"], tensorboard=tensorboard, quiet=quiet)
     stopped_by = run(trainer, listener)
@@ -142,19 +142,24 @@ def train(
         command = resuming_command(corpus, output_dir, trainer.directory)
         note(f"saved at step {trainer.progress.step}; go on with: {command}")
         return 128 + stopped_by
-    print_results(prepared, corpus, quiet=quiet)
+    print_results(prepared, corpus, output_dir, quiet=quiet)
     return 0
 
 
-def print_results(prepared: Prepared, corpus: tuple[str, ...], *, quiet: bool) -> None:
+def print_results(
+    prepared: Prepared, corpus: tuple[str, ...], output_dir: Path | None, *, quiet: bool
+) -> None:
     """Prints what a training that has ended led to; what it took goes to stderr, this included."""
-    from charrnn.cli.beside import add_ngram
+    from charrnn.cli.beside import settle_ngram
     from charrnn.cli.output import note, one_line
     from charrnn.cli.rival import rival_lines
     from charrnn.cli.verdict import result_lines, time_line
+    from charrnn.training.beside import symbols_counted
 
     ended, trainer = time.monotonic(), prepared.trainer
-    beside = list(add_ngram(trainer) if trainer.config.with_ngram else rival_lines(trainer, corpus))
+    beside = list(settle_ngram(trainer))
+    if not symbols_counted(trainer.config, trainer.corpus):
+        beside = list(rival_lines(trainer, corpus, output_dir))
     *results, sample = result_lines(prepared, corpus)
     note(time_line(trainer, time.monotonic() - ended), quiet=quiet)
     for line in (*results, *beside, sample):
@@ -167,21 +172,6 @@ def work(launch: Launch, settings: dict[str, Any]) -> int:
 
     follow(launch, settings)
     return 0
-
-
-def resuming_command(corpus: tuple[str, ...], output_dir: Path | None, directory: Path) -> str:
-    """What a shell needs to go on with this run; the directory alone, where the names make a long line.
-
-    >>> resuming_command(("a play.txt",), None, Path("runs/a play"))
-    "charrnn train 'a play.txt' --resume"
-    """
-    from charrnn.cli.output import LONGEST, shell_words
-
-    where = [] if output_dir is None else ["--output-dir", str(output_dir)]
-    line = shell_words(["charrnn", "train", *corpus, "--resume", *where])
-    if len(line) < LONGEST - 50:
-        return line
-    return shell_words(["charrnn", "train", "--resume", "--output-dir", str(directory)])
 
 
 def watch(trainer: Trainer, sample_every: float | None, *, tensorboard: bool, quiet: bool) -> Listener:

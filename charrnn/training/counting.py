@@ -97,16 +97,19 @@ def count_run(
         lock.release()
 
 
-def count(corpus: Corpus, config: NGramConfig, most: int = MOST_VALIDATED) -> Counted:
+def count(
+    corpus: Corpus, config: NGramConfig, most: int = MOST_VALIDATED, most_counted: int | None = None
+) -> Counted:
     """The n-gram of a corpus's training split, of the order that predicts its validation split best.
 
     Args:
         corpus: what is counted.
         config: with an order, if it is not to be chosen.
         most: symbols that are scored at most.
+        most_counted: symbols that are counted at most; MOST_COUNTED if None.
     """
     began = time.monotonic()
-    grams, symbols = count_grams(corpus, config.order or MAX_ORDER)
+    grams, symbols = count_grams(corpus, config.order or MAX_ORDER, most_counted)
     orders, validated = validate(grams, corpus, most)
     best = config.order or (int(orders.argmin()) + 1 if validated else DEFAULT_ORDER)
     order = best = min(best, grams.longest)
@@ -128,11 +131,12 @@ def count(corpus: Corpus, config: NGramConfig, most: int = MOST_VALIDATED) -> Co
     return Counted(corpus, Path(), file, orders, symbols, time.monotonic() - began, best)
 
 
-def count_grams(corpus: Corpus, highest: int) -> tuple[NGrams, int]:
+def count_grams(corpus: Corpus, highest: int, most: int | None = None) -> tuple[NGrams, int]:
     """The grams of a corpus's training split, and how many of its symbols were counted, from its end."""
     ids, start, items = corpus.train, corpus.tokenizer.start, is_itemized(corpus)
-    if len(ids) > MOST_COUNTED:
-        ids = ids[-MOST_COUNTED:]
+    most = MOST_COUNTED if most is None else most
+    if len(ids) > most:
+        ids = ids[-most:]
         if items:
             ids = ids[int(find_items(ids, start).begins[1:2].sum()) :]
     return NGrams(ids, corpus.tokenizer.size, start, highest, items=items), len(ids)

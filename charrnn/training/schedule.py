@@ -15,6 +15,7 @@ from typing import Literal
 
 from charrnn.config import TrainingConfig
 from charrnn.training.progress import Progress
+from charrnn.training.rate import rate_at
 
 TIMED_STEPS = 20  # after so many, the cost of a step is known well enough to plan evaluations by it
 EVALUATIONS = 20  # at most, over a training
@@ -69,6 +70,9 @@ class Schedule:
         passes: with --time, how often the text is read at most; infinite with --patience 0.
         window, steps_per_epoch, most_passes: as above.
         stalled: the seconds of this session's steps and evaluations that were not counted.
+        closing: the seconds of --time that are kept for what follows the training; to be set from outside.
+        over: whether the training had ended in another session; to be set from outside. The clock cannot
+            tell, since that session's evaluations and saves may have taken longer.
     """
 
     def __init__(
@@ -90,7 +94,8 @@ class Schedule:
         self._measured_steps, self._measured_seconds = 0, 0.0
         self._evaluation_seconds: float | None = None
         self._save_seconds = 0.0
-        self.stalled = 0.0
+        self.stalled = self.closing = 0.0
+        self.over = False
         # Of this session's saves: when the last one was, and whether there is anything new since.
         self._saved_at: float | None = None
         self._unsaved = False
@@ -209,7 +214,7 @@ class Schedule:
         """With --time, the seconds for the training, or for its extension."""
         assert self._config.time is not None
         given = self._config.time - self.progress.base_seconds
-        return max(given - self.progress.before, LEAST_SHARE * given, 1e-9)
+        return max(given - self.progress.before - self.closing, LEAST_SHARE * given, 1e-9)
 
     @property
     def _steps_given(self) -> float:
@@ -268,7 +273,7 @@ class Schedule:
         However short the time, there is one step, so that there is a model.
         """
         begun = self.progress.step > self.progress.base_step
-        return (begun and self.done >= 1) or 0 < self._config.patience <= self.progress.stale
+        return self.over or (begun and self.done >= 1) or 0 < self._config.patience <= self.progress.stale
 
     @property
     def finished(self) -> bool:
@@ -335,16 +340,3 @@ def most_passes(config: TrainingConfig, *, pairs: bool) -> float:
 def _without_stall(seconds: float, usual: float | None) -> float:
     """The time of a step or an evaluation, without what a stop in the middle of it added."""
     return seconds if usual is None else min(seconds, max(SHORT_STALL, STALL * usual))
-
-
-def rate_at(progress: float, config: TrainingConfig) -> float:
-    """The share of the peak learning rate at ``progress`` from 0 to 1: linear warm-up, then cosine decay.
-
-    >>> config = TrainingConfig(warmup=0.1, floor=0.02)
-    >>> [round(rate_at(p, config), 2) for p in (0.05, 0.1, 0.55, 1.0)]
-    [0.5, 1.0, 0.51, 0.02]
-    """
-    if progress < config.warmup:
-        return progress / config.warmup
-    along = (min(progress, 1.0) - config.warmup) / (1 - config.warmup)
-    return config.floor + (1 - config.floor) * (1 + math.cos(math.pi * along)) / 2

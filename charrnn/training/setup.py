@@ -29,6 +29,7 @@ from charrnn.settings import flag_of, from_mapping
 from charrnn.system import available_cores, launched
 from charrnn.text.corpus import read_corpus
 from charrnn.text.tokenizer import tokenizer_from
+from charrnn.training.beside import counting_seconds
 from charrnn.training.checks import (
     read_again,
     require_enough,
@@ -180,7 +181,8 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     if source is not None:
         asked |= _shape_of(source, asked)
         training = gentle(training, asked)
-    chosen = choose_model(asked, _with_time_left(training, watch), corpus, machine)
+    left = _with_time_left(training, watch, counting_seconds(training, corpus))
+    chosen = choose_model(asked, left, corpus, machine)
     training = dataclasses.replace(chosen.training, time=training.time)
     trainer = Trainer(corpus, chosen.model, training, machine, directory, lock, group)
     transfer = None if source is None else transfer_weights(source, trainer.model, corpus.tokenizer)
@@ -205,11 +207,11 @@ def _pace(trainer: Trainer, asked: Mapping[str, Any]) -> Pace | None:
     return Pace(trainer.step.replicas.count, most, time.monotonic()) if most > 1 else None
 
 
-def _with_time_left(training: TrainingConfig, watch: Stopwatch) -> TrainingConfig:
+def _with_time_left(training: TrainingConfig, watch: Stopwatch, closing: float) -> TrainingConfig:
     """The settings with as much --time as there is left for training."""
     if training.time is None:
         return training
-    left = max(training.time - watch.before().total, LEAST_SHARE * training.time)
+    left = max(training.time - watch.before().total - closing, LEAST_SHARE * training.time)
     return dataclasses.replace(training, time=left)
 
 
@@ -273,6 +275,7 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, 
         replicas=replicas,
         save_every=session.save_every,
         keep_every=keep_every,
+        with_ngram=request.settings.get("with_ngram", saved.training.with_ngram),
         **longer,
     )
     trainer = Trainer(corpus, saved.architecture, training, machine, directory, lock, group)
@@ -281,6 +284,8 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, 
     if longer:
         trainer.progress.extend()
         trainer.progress.before += watch.before().total
+    else:
+        trainer.schedule.over = saved.finished
     return trainer
 
 
@@ -309,7 +314,7 @@ def _check_agreement(asked: Mapping[str, Any], saved: TrainingState) -> None:
     length = next(name for name in LENGTHS if known[name] is not None)
     if known["val"] is not None:
         del known["val"]  # its text is compared, and may have been moved
-    for name in sorted(asked.keys() - CADENCE):
+    for name in sorted(asked.keys() - CADENCE - {"with_ngram"}):  # which is for when it has ended
         if name in LENGTHS and asked[name] != known[name]:
             begun = f"{known[name]:g}" if name == length else f"{flag_of(length)} {known[length]:g}"
             raise ConfigError(

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import CorpusConfig, ModelConfig, Precision, TrainingConfig
-from charrnn.errors import ConfigError, ModelFileError
+from charrnn.errors import ConfigError, ModelFileError, RunError
 from charrnn.files import STATE_FILE
 from charrnn.model.file import Tensors, load_state, save_state
 from charrnn.settings import from_mapping
+from charrnn.text.corpus import Corpus
 from charrnn.training.progress import Progress
 
 
@@ -36,6 +37,24 @@ class TrainingState:
     corpus: dict[str, Any]
     progress: Progress
     finished: bool
+
+    def require_text(self, corpus: Corpus) -> None:
+        """Checks that a corpus is the text, validated on the text, that the state is of.
+
+        Raises:
+            RunError: it is another one.
+        """
+        if corpus.val_sha256 != self.corpus.get("val_sha256"):
+            raise RunError(
+                f"{corpus.config.val}: not the text this run validates on; give that text back, "
+                "name where it is now with --val, or train anew with --output-dir"
+            )
+        if corpus.sha256 != self.corpus["sha256"]:
+            raise RunError(
+                f"{', '.join(corpus.paths)}: not the text this run learns "
+                f"(sha256 {self.corpus['sha256'][:12]}, found {corpus.sha256[:12]}); "
+                "give that text back, or train anew with --output-dir"
+            )
 
 
 def save_training(path: Path, state: TrainingState) -> None:

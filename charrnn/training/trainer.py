@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from charrnn.config import CADENCE, ModelConfig, TrainingConfig
-from charrnn.errors import CharrnnError, ModelFileError, RunError
+from charrnn.errors import CharrnnError, ModelFileError
 from charrnn.files import KEPT_MODEL, MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
 from charrnn.model.file import ModelFile, save_model
@@ -24,6 +26,7 @@ from charrnn.model.network import export_weights
 from charrnn.system import launched
 from charrnn.text.corpus import Corpus
 from charrnn.text.validated import validated
+from charrnn.training.beside import counting_seconds
 from charrnn.training.follower import Plan, lead, share_state
 from charrnn.training.group import RETURN, STOP, VALIDATE, Group
 from charrnn.training.listener import Listener, Report, Status
@@ -60,6 +63,8 @@ class Trainer:
         schedule: decides what comes next; has the progress.
         recent_loss: the training loss averaged over about fifty steps, for showing.
         group: the processes that train together, of which this is the first.
+        best_logs: (symbols,) natural logs of what the best model gives to what is validated, if this session
+            found it.
         stopping: to be set from outside (a signal handler) to save and stop after the current step.
         pace: what changes the number of replicas while it trains, if anything does; to be set from outside.
     """
@@ -94,6 +99,8 @@ class Trainer:
             len(self.validation.ids),
             most_passes(self.config, pairs=corpus.config.pairs),
         )
+        self.schedule.closing = counting_seconds(self.config, corpus)
+        self.best_logs: NDArray[np.float32] | None = None
         self.stopping = False
         self.recent_loss = math.nan
         self.pace: Pace | None = None
@@ -241,6 +248,7 @@ class Trainer:
         train_loss = progress.loss_sum / max(1, progress.loss_count)
         if self.schedule.scored(train_loss if loss is None else loss, train_loss):
             self._save_model(loss, train_loss, exact)
+            self.best_logs = self.validation.logs.copy()
         self.schedule.evaluated(time.perf_counter() - began)
         report = Report(
             step=progress.step,
@@ -330,17 +338,7 @@ class Trainer:
             RunError: the state is of another text.
             ModelFileError: a tensor is missing or of another shape.
         """
-        if self.corpus.val_sha256 != state.corpus.get("val_sha256"):
-            raise RunError(
-                f"{self.corpus.config.val}: not the text this run validates on; give that text back, "
-                "name where it is now with --val, or train anew with --output-dir"
-            )
-        if self.corpus.sha256 != state.corpus["sha256"]:
-            raise RunError(
-                f"{', '.join(self.corpus.paths)}: not the text this run learns "
-                f"(sha256 {state.corpus['sha256'][:12]}, found {self.corpus.sha256[:12]}); "
-                "give that text back, or train anew with --output-dir"
-            )
+        state.require_text(self.corpus)
         try:
             self.step.restore(state.tensors)
         except (KeyError, RuntimeError) as error:

@@ -51,6 +51,7 @@ class Validation:
     Attributes:
         ids: those that are scored.
         count: how many symbols the loss is the mean of: for pairs those of the targets.
+        logs: (symbols,) the natural-log probabilities of ids, as last scored.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Validation:
         self._machine = Machine(machine.device, bf16=False)
         self._start, self._scored = corpus.tokenizer.start, scored
         self.ids, self.count = scored.ids, scored.count
+        self.logs = np.zeros(len(self.ids), np.float32)
         self._pairs: HeldOut | None = None
         if corpus.config.pairs and len(self.ids):
             self._pairs = HeldOut(self.ids, corpus.tokenizer, machine.device)
@@ -89,11 +91,13 @@ class Validation:
     def _loss(self, model: Forward, evaluating: Callable[[float], bool]) -> float | None:
         """The loss in nats per symbol; None if a process has stopped."""
         nats, done, others, pieces = 0.0, 0, 0.0, self._pieces(model)
+        self.logs[:] = 0  # what others score is added in the end
         while True:
             due = time.monotonic() + MEETING_EVERY
             for place, scores in pieces:
                 learnt = self._scored.learnt[place : place + len(scores)]
                 nats -= float(scores[learnt].sum(dtype=np.float64))
+                self.logs[place : place + len(scores)] = scores
                 done += len(scores)
                 if time.monotonic() >= due:
                     finished = False
@@ -109,6 +113,7 @@ class Validation:
             if stops:
                 return None
             if processes == self._group.size:
+                self._group.sum(torch.from_numpy(self.logs))
                 return float(total + self._scored.unknown_nats) / self.count
 
     def _pieces(self, model: Forward) -> Iterator[tuple[int, NDArray[np.float32]]]:

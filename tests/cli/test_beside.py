@@ -11,7 +11,7 @@ import pytest
 import charrnn
 from charrnn.errors import ModelFileError
 from charrnn.evaluation.evaluator import Evaluator
-from charrnn.model.file import joined, load_model, network_alone, save_model
+from charrnn.model.file import ModelFile, joined, load_model, network_alone, save_model
 from charrnn.model.mixture import mix_models
 from charrnn.text.scored import text_of
 from tests.cli.test_ngram import Run, run
@@ -94,6 +94,50 @@ def test_other_texts(kind: str, run: Run) -> None:
     quality = load_model(Path("run/model.safetensors")).quality
     row = json.loads(run("evaluate", "-m", "run", "--json").out)["results"][0]
     assert quality["nats_per_character"] == pytest.approx(row["nats_per_character"], abs=1e-4)
+
+
+def test_the_default(run: Run) -> None:
+    """With --time the n-gram is written beside the network where it helps, with --steps it is not."""
+    lines = run("train", PLAY, *TINY, "--time", 4, "-o", "run").out.splitlines()
+    (both,) = (line for line in lines if line.startswith("both"))
+    model = load_model(Path("run/model.safetensors"))
+    assert f"{model.quality['nats_per_character']:.4f} nats/char" in both
+    assert f"weights {model.mix[0]:.3f} and {model.mix[1]:.3f}" in both
+    assert model.quality["nats_per_character"] < model.quality["network_nats_per_character"] - 0.1
+    row = json.loads(run("evaluate", "-m", "run", "--json").out)["results"][0]
+    assert row["nats_per_character"] == pytest.approx(model.quality["nats_per_character"], abs=2e-4)
+    run("train", PLAY, *TINY, "--steps", 3, "-o", "steps", "-q")
+    assert not load_model(Path("steps/model.safetensors")).parts
+
+
+def test_without(run: Run) -> None:
+    """--without-ngram leaves the network alone, takes an n-gram out again, and --with-ngram puts it in."""
+    run("train", PLAY, *TINY, "--time", 3, "--without-ngram", "-o", "run", "-q")
+    network = load_model(Path("run/model.safetensors"))
+    assert not network.parts
+    assert not load_model_after(run, "--resume").parts
+    both = load_model_after(run, "--resume", "--with-ngram")
+    assert both.quality["network_nats_per_character"] == network.quality["nats_per_character"]
+    again = load_model_after(run, "--resume", "--without-ngram")
+    assert not again.parts
+    assert again.quality == network.quality
+    assert all(np.array_equal(again.weights[name], weight) for name, weight in network.weights.items())
+
+
+def load_model_after(run: Run, *options: str) -> ModelFile:
+    """The model of the run after another command."""
+    run("train", *options, "-o", "run", "-q")
+    return load_model(Path("run/model.safetensors"))
+
+
+def test_an_ngram_that_does_not_help(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was not asked for is left out if the network alone is as good; one that was is written."""
+    monkeypatch.setattr("charrnn.cli.beside.LEAST_GAIN", 9.0)
+    out = run("train", PLAY, *TINY, "--time", 2, "-o", "run", "-q").out
+    assert not [line for line in out.splitlines() if line.startswith(("both", "n-gram"))]
+    assert not load_model(Path("run/model.safetensors")).parts
+    run("train", "--resume", "--with-ngram", "-o", "run", "-q")
+    assert load_model(Path("run/model.safetensors")).parts
 
 
 def test_nothing_held_out(run: Run) -> None:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.cli.output import LONGEST, note, note_lines, one_line, shell_words
-from charrnn.cli.train import resuming_command
+from charrnn.cli.output import LONGEST, note, note_lines, one_line, resuming_command, shell_words
 from charrnn.files import MODEL_FILE
 from charrnn.model.file import save_model
 from tests.conftest import TINY, Charrnn, random_model

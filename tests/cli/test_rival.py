@@ -10,6 +10,7 @@ import pytest
 from charrnn.cli.rival import rival, rival_lines
 from charrnn.config import CorpusConfig, ModelConfig, TrainingConfig
 from charrnn.model.device import Machine
+from charrnn.model.file import load_model
 from charrnn.text.corpus import read_corpus
 from charrnn.training.trainer import Trainer
 from tests.cli.test_ngram import Run, run
@@ -33,29 +34,30 @@ def trained(text: Path, directory: Path, best: float, seconds: float = 1e6) -> T
 
 def test_a_network_that_is_better_is_told_nothing(tmp_path: Path) -> None:
     """Where the network is clearly better, there is nothing to say; nor where counting would take long."""
-    assert list(rival_lines(trained(PLAY, tmp_path / "run", best=1.0), (str(PLAY),))) == []
-    assert list(rival_lines(trained(PLAY, tmp_path / "run", best=9.0, seconds=1.0), (str(PLAY),))) == []
+    assert list(rival_lines(trained(PLAY, tmp_path / "run", best=1.0), (str(PLAY),), None)) == []
+    assert list(rival_lines(trained(PLAY, tmp_path / "run", best=9.0, seconds=1.0), (str(PLAY),), None)) == []
 
 
 @pytest.mark.parametrize(
     ("best", "verdict"),
     [(1.5, "better than the network"), (1.36, "as good as the"), (1.25, "not far behind the network")],
 )
-def test_the_commands_work(best: float, verdict: str, run: Run, tmp_path: Path) -> None:
-    """The loss is that of the n-gram, and the commands that the line names make it, and mix it."""
-    trainer = trained(PLAY, Path("runs/play"), best)
+def test_the_command_works(best: float, verdict: str, run: Run) -> None:
+    """The loss is that of the n-gram, and the command that the line names writes both into the run's file."""
+    settings = ("--hidden-size", 4, "--num-layers", 1, "--embedding-size", 3, "--threads", 1, "--steps", 2)
+    run("train", PLAY, *settings, "-q")
+    trainer = trained(PLAY, Path("runs") / PLAY.stem, best)
+    (line,) = rival_lines(trainer, (str(PLAY),), None)
     found = rival(trainer)
     assert found is not None
-    (line,) = rival_lines(trainer, (str(PLAY),))
     nats = found.model.quality["nats_per_character"]
     assert line.startswith(f"n-gram      {nats:.4f} nats/char, {verdict}")
-    count, mix = (shlex.split(command)[1:] for command in line.split("mixed: ")[1].split(" && "))
-    assert f"{nats:.4f} nats/char" in run(*count).out
-    from charrnn.model.file import save_model
-
-    (tmp_path / "runs/play").mkdir(exist_ok=True)
-    save_model(tmp_path / "runs/play/model.safetensors", trainer.model_file())
-    assert len(run(*mix, "-n", 20, "--no-display-prompt").out) >= 20
+    assert nats == pytest.approx(
+        float(run("train", PLAY, "--cell", "ngram", "-o", "n").out.split()[3]), abs=1e-4
+    )
+    run(*shlex.split(line.split("mixed: ")[1])[1:])
+    mixed = load_model(trainer.directory / "model.safetensors")
+    assert [part.grams is None for part in mixed.parts] == [True, False]
 
 
 def test_it_is_a_result_of_a_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

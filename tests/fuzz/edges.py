@@ -185,6 +185,7 @@ TRAIN: dict[str, Values | Flag] = {
         ok=("t.txt", ODD, "folder"), wrong=(*STRANGE, "-", "m.safetensors", "zeros"), drop=("--val-fraction",)
     ),
     "--with-ngram": Flag(),
+    "--without-ngram": Flag(),
     "--keep-every": Values(
         ok=("1s", "0.5", "1d"), refused=("0", "-1", "nan", "inf", "1_0s", *NO_NUMBER), any=("9" * 400,)
     ),

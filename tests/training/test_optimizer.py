@@ -24,7 +24,7 @@ from charrnn.training.optimizer import (
     orthogonalize,
     update,
 )
-from charrnn.training.schedule import rate_at
+from charrnn.training.rate import rate_at
 from tests.conftest import PLAY
 
 

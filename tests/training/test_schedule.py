@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.config import TrainingConfig
+from charrnn.training.rate import rate_at
 from charrnn.training.schedule import (
     EVALUATIONS,
     LEAST_PEAK,
@@ -18,7 +19,6 @@ from charrnn.training.schedule import (
     STALL,
     Action,
     Schedule,
-    rate_at,
 )
 
 

@@ -21,7 +21,8 @@ from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.training import trainer as trainer_module
 from charrnn.training import validation
 from charrnn.training.listener import Listener, Status
-from charrnn.training.schedule import STALL, rate_at
+from charrnn.training.rate import rate_at
+from charrnn.training.schedule import STALL
 from charrnn.training.state import load_training
 from charrnn.training.step import TrainingStep
 from charrnn.training.trainer import MOST_SKIPPED, SMALLEST_SCALE, Diverged, Interrupted, Trainer

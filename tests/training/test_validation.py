@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from charrnn.config import CorpusConfig, ModelConfig
+from charrnn.evaluation.evaluator import Evaluator
 from charrnn.model.device import choose_machine
-from charrnn.model.network import CharRNN
+from charrnn.model.file import ModelFile
+from charrnn.model.network import CharRNN, export_weights
 from charrnn.text.corpus import Corpus, read_corpus
 from charrnn.text.validated import validated
 from charrnn.training import validation as module
@@ -123,7 +125,25 @@ def test_how_often_they_meet_changes_nothing(tmp_path: Path, monkeypatch: pytest
         outcomes.append(scores(corpus, 3))
     (often, many), (once, few) = outcomes
     assert often == once
-    assert few == 1 < many
+    assert few == 2 < many  # the last time with what they found of each symbol
+
+
+@pytest.mark.parametrize("kind", ["text", "lines", "pairs"])
+def test_each_symbol_has_its_probability(kind: str, tmp_path: Path) -> None:
+    """Each of three processes has the log probability of every symbol, which are those of evaluate."""
+    path, config = write(tmp_path, kind)
+    corpus = read_corpus([str(path)], config)
+    meetings, scored = Meetings(3), validated(corpus, 10**6)
+    model, *others = (network(corpus) for _ in range(4))
+    held_out = [Validation(corpus, scored, MACHINE, group=Process(rank, meetings)) for rank in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda one, its: one.score(its, lambda _: False), held_out, others))
+    file = ModelFile(export_weights(model), model.config, corpus.tokenizer)
+    expected = np.zeros(len(scored.ids))
+    for place, found in Evaluator(file).read(scored.ids, corpus.tokenizer.start, scored.ends):
+        expected[place : place + len(found)] = found
+    for one in held_out:
+        np.testing.assert_allclose(one.logs, expected, atol=1e-5)
 
 
 def test_all_stop_when_the_first_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
