@@ -205,6 +205,7 @@ def run(trainer: Trainer, listener: Listener) -> int | None:
     The first Ctrl-C (or SIGTERM, or the SIGHUP of a terminal that is closed) saves and stops, a second one
     quits at once. A SIGHUP that is ignored, as under nohup, stays so.
     """
+    from charrnn.training.group import WorkerLost
     from charrnn.training.trainer import Interrupted
 
     received: list[int] = []
@@ -223,6 +224,9 @@ def run(trainer: Trainer, listener: Listener) -> int | None:
         trainer.run(listener)
     except Interrupted:
         return received[0]
+    except WorkerLost:
+        before.clear()  # so that torchrun, which now ends all, does not do so before the reason is printed
+        raise
     finally:
         listener.close()
         for number, handler in before.items():

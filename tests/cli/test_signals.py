@@ -82,3 +82,29 @@ def test_an_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # this process's own
+
+
+LOST = """
+import os, signal, types
+from charrnn.cli.train import run
+from charrnn.training.group import WorkerLost
+from charrnn.training.listener import Listener
+
+def lose(listener):
+    raise WorkerLost("gone")
+
+try:
+    run(types.SimpleNamespace(run=lose), Listener())
+except WorkerLost as error:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(error)
+"""
+
+
+def test_a_lost_worker_is_reported_before_torchrun_ends_the_rest() -> None:
+    """SIGTERM right after another worker was lost does not come before the message; a second one ends at once."""
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "gone\n"), done.stderr
+    twice = LOST.replace("    print", "    os.kill(os.getpid(), signal.SIGTERM)\n    print")
+    done = subprocess.run([sys.executable, "-c", twice], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, "")
