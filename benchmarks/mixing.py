@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from charrnn.config import CorpusConfig, NGramConfig
 from charrnn.evaluation.mixing import fit_weights, probabilities_of
 from charrnn.model.engines import make_engine
-from charrnn.model.file import ModelFile, load_model
+from charrnn.model.file import ModelFile, load_model, network_alone
 from charrnn.model.mixture import mix_models
 from charrnn.model.ngram import KneserNey, blocks
 from charrnn.runs import find_model
@@ -102,4 +102,4 @@ def measure(path: str, model: ModelFile) -> None:
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         print(f"{name} of {Path(sys.argv[1]).name}:")
-        measure(sys.argv[1], load_model(find_model(name)))
+        measure(sys.argv[1], network_alone(load_model(find_model(name))))

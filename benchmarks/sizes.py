@@ -30,7 +30,8 @@ def train(text: str, size: str, time: str, flags: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         command = [sys.executable, "-m", "charrnn", "train", text, "-o", str(run), "-s", "1", "-q"]
-        subprocess.run([*command, "--size", size, "--time", time, *flags], check=True, capture_output=True)
+        training = [*command, "--size", size, "--time", time, "--without-ngram", *flags]
+        subprocess.run(training, check=True, capture_output=True)
         log = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
         model = load_model(run / MODEL_FILE)
     return {

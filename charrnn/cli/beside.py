@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +13,20 @@ from charrnn.config import NGramConfig
 from charrnn.evaluation.evaluator import Evaluator, count_pieces
 from charrnn.evaluation.mixing import cross_fitted, fit_weights
 from charrnn.files import MODEL_FILE
-from charrnn.model.file import ModelFile, joined, load_model, network_alone, save_model
+from charrnn.model.file import (
+    NATS,
+    NETWORK_NATS,
+    ModelFile,
+    figures,
+    joined,
+    load_model,
+    network_alone,
+    save_model,
+)
 from charrnn.text.validated import Validated, validated
 from charrnn.training.beside import symbols_counted
 from charrnn.training.counting import count
+from charrnn.training.lock import RunLock
 
 if TYPE_CHECKING:
     from charrnn.training.trainer import Trainer
@@ -26,26 +35,48 @@ UNFITTED = (0.7, 0.3)  # where nothing is held out
 LEAST_GAIN = 0.003  # nats a character of the held-out text, for which an n-gram that was not asked for stays
 
 
-def settle_ngram(trainer: Trainer) -> Iterator[str]:
+def settle_ngram(trainer: Trainer, *, decided: bool = False) -> Iterator[str]:
     """Writes the n-gram of a finished training's text beside its network, where it is wanted and not there.
 
     One that was asked for is written in any case, one that was not if it makes the held-out text more
     probable. With ``--without-ngram`` one that is there is taken out.
 
+    Args:
+        trainer: whose training has ended.
+        decided: whether the command line said what is wanted, which the run's state then remembers.
+
     Yields:
         Lines for the results.
+
+    Raises:
+        CharrnnError: another process trains in the directory, or the model file is gone.
+        OSError: there is no room for the file; the one that is there stays.
     """
-    path = trainer.directory / MODEL_FILE
-    model = load_model(path)
-    if model.parts and trainer.config.with_ngram is False:
-        save_model(path, network_alone(model))
     symbols = symbols_counted(trainer.config, trainer.corpus)
-    if model.parts or symbols == 0:
+    if not symbols and not decided:
         return
-    both = mixed(trainer, model, symbols)
-    if both is not None:
-        save_model(path, both)
-        yield line(both)
+    path, lock = trainer.directory / MODEL_FILE, RunLock(trainer.directory)
+    lock.acquire()
+    try:
+        model = load_model(path)
+        if decided:
+            trainer.save()
+        if not symbols:
+            if model.parts:
+                save_model(path, network_alone(model))
+                yield "n-gram      taken out"
+            return
+        # A better network than the last time is written with the weights that were fitted to that one.
+        if not model.parts or (NATS in model.quality and NETWORK_NATS not in model.quality):
+            both = mixed(trainer, network_alone(model), symbols)
+            if both is None:
+                yield "n-gram      left out: the held-out text is no better predicted with it"
+                return
+            save_model(path, both)
+            model = both
+        yield line(model)
+    finally:
+        lock.release()
 
 
 def mixed(trainer: Trainer, model: ModelFile, symbols: int) -> ModelFile | None:
@@ -59,7 +90,7 @@ def mixed(trainer: Trainer, model: ModelFile, symbols: int) -> ModelFile | None:
         symbols: how many of the training split's, from its end, are counted.
 
     Returns:
-        Both; None if the n-gram was not asked for and gains too little.
+        Both; None if the n-gram was not asked for and gains too little, or nothing shows what it gains.
     """
     config, corpus = trainer.config, trainer.corpus
     counted = count(corpus, NGramConfig(), config.validate, symbols)
@@ -67,11 +98,10 @@ def mixed(trainer: Trainer, model: ModelFile, symbols: int) -> ModelFile | None:
     assert grams is not None
     scored = validated(corpus, config.validate)
     if not len(scored.ids):
-        return joined(model, grams, UNFITTED)
-    start = corpus.tokenizer.start
+        return joined(model, grams, UNFITTED) if config.with_ngram else None
     logs = network_logs(trainer, model, scored)
     counts = np.empty(len(scored.ids))
-    for place, piece in count_pieces(grams, scored.ids, start, scored.ends):
+    for place, piece in count_pieces(grams, scored.ids, corpus.tokenizer.start, scored.ends):
         counts[place : place + len(piece)] = piece
     found = np.exp(np.stack([logs, counts]))  # (2, symbols)
     first, second = fit_weights(found[:, scored.learnt]).tolist()
@@ -81,7 +111,7 @@ def mixed(trainer: Trainer, model: ModelFile, symbols: int) -> ModelFile | None:
         return None
     quality = model.quality | figures((scored.unknown_nats - better) / scored.count)
     if NATS in model.quality:
-        quality[NETWORK] = model.quality[NATS]
+        quality[NETWORK_NATS] = model.quality[NATS]
     return dataclasses.replace(joined(model, grams, (first, second)), quality=quality)
 
 
@@ -98,21 +128,14 @@ def network_logs(trainer: Trainer, model: ModelFile, scored: Validated) -> NDArr
     return logs
 
 
-NATS, NETWORK = "nats_per_character", "network_nats_per_character"  # of the model, and of its network alone
-
-
-def figures(nats: float) -> dict[str, Any]:
-    """A loss as a model file has it."""
-    return {NATS: nats, "bits_per_character": nats / math.log(2)}
-
-
 def line(both: ModelFile) -> str:
     """How good network and n-gram are together."""
     told, (first, second) = "not validated", both.mix
     if NATS in both.quality:
         told = f"{both.quality[NATS]:.4f} nats/char, {both.quality['bits_per_character']:.4f} bits/char"
-    (ngram,) = (part.grams for part in both.parts if part.grams is not None)
+    grams = both.parts[1].grams
+    assert grams is not None
     return (
-        f"both        {told}: the network and the {ngram.highest}-gram of its text, "
+        f"both        {told}: the network and the {grams.highest}-gram of its text, "
         f"mixed with weights {first:.3f} and {second:.3f}"
     )

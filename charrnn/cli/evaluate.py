@@ -238,10 +238,16 @@ class Job:
     def rows(self, text: ScoredText) -> Iterator[Row]:
         """The model's row, followed by those of dynamic evaluation and the baselines."""
         from charrnn.cli.report import Row
+        from charrnn.evaluation.evaluator import Evaluator
+        from charrnn.model.file import network_alone
 
         yield Row(text.name, self.name, self.evaluator.score(text), self.evaluator.used)
         if self.dynamic is not None:
-            yield Row(text.name, f"{self.name} (dynamic)", self.dynamic.score(text), self.dynamic.used)
+            alone = ""
+            if self.model.parts:  # of a file with both it is the network that learns as it reads
+                alone, network = "network alone, ", Evaluator(network_alone(self.model), self.config)
+                yield Row(text.name, f"{self.name} (network alone)", network.score(text), network.used)
+            yield Row(text.name, f"{self.name} ({alone}dynamic)", self.dynamic.score(text), self.dynamic.used)
         if self.baselines is not None:
             for name, score in self.baselines.scores(text):
                 yield Row(text.name, name, score, "baseline")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.options import written_duration
 from charrnn.errors import counted
 from charrnn.settings import flag_of
+from charrnn.training.beside import symbols_counted
 
 if TYPE_CHECKING:
     from charrnn.model.file import ModelFile
@@ -29,6 +31,9 @@ def idle_in_training(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str
     yield from _on_the_model(trainer, given)
     yield from _on_times(trainer, given)
     yield from _on_steps(trainer, given)
+    unasked = symbols_counted(dataclasses.replace(trainer.config, with_ngram=None), trainer.corpus)
+    if given.get("with_ngram") is False and not given.get("resume") and not unasked:
+        yield "no effect: --without-ngram, since none is counted here unless --with-ngram asks for it"
 
 
 def _on_the_text(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str]:

@@ -56,8 +56,8 @@ def refuse_options(asked: dict[str, Any]) -> None:
     """
     learning = {*rules(TrainingConfig), *rules(ModelConfig), "resume", "init_from", "tensorboard"} - {"cell"}
     for name, value in asked.items():
-        if name in learning and value:
-            flag = flag_of(name)
+        if name in learning:
+            flag = flag_of(name) if value is not False else "--without-ngram"
             raise click.UsageError(
                 f"{flag} has no meaning with --cell ngram, which counts once; leave it out"
             )
@@ -82,7 +82,7 @@ def describe(found: Counted) -> Iterator[str]:
             f"order {found.best} would take over {BYTES_PER_SYMBOL:g} bytes a character; "
             f"--order {found.best} takes it anyway"
         )
-    total = sum(map(len, grams.codes))
+    total = sum(map(len, grams.symbols))
     yield (
         f"model: {grams.highest}-gram, {counted(total, 'gram')}, modified Kneser-Ney, "
         f"{found.path.stat().st_size / 1e6:.2f} MB, {found.seconds:.1f} s"

@@ -133,7 +133,8 @@ def train(
         note(line, quiet=quiet)
     if trainer.finished:
         note_lines("\n".join(ways_on(trainer, corpus, output_dir)), quiet=quiet)
-        for line in settle_ngram(trainer):  # which a training may not have come to, if it was killed
+        # A training may not have come to it, if it was killed.
+        for line in settle_ngram(trainer, decided="with_ngram" in asked):
             note(line, quiet=quiet)
         return 0
     listener = watch(trainer, settings["sample_every"], tensorboard=tensorboard, quiet=quiet)
@@ -154,16 +155,27 @@ def print_results(
     from charrnn.cli.output import note, one_line
     from charrnn.cli.rival import rival_lines
     from charrnn.cli.verdict import result_lines, time_line
+    from charrnn.errors import CharrnnError
     from charrnn.training.beside import symbols_counted
 
     ended, trainer = time.monotonic(), prepared.trainer
-    beside = list(settle_ngram(trainer))
-    if not symbols_counted(trainer.config, trainer.corpus):
-        beside = list(rival_lines(trainer, corpus, output_dir))
+    beside: list[str] = []
+    failure: BaseException | None = None
+    try:
+        if symbols_counted(trainer.config, trainer.corpus):
+            beside += settle_ngram(trainer)
+        elif trainer.config.with_ngram is None:
+            beside += rival_lines(trainer, corpus, output_dir)
+    except (CharrnnError, OSError, MemoryError, KeyboardInterrupt) as error:
+        failure = error  # the network is written all the same
     *results, sample = result_lines(prepared, corpus)
     note(time_line(trainer, time.monotonic() - ended), quiet=quiet)
     for line in (*results, *beside, sample):
         click.echo(one_line(line))
+    if failure is not None:
+        if trainer.config.with_ngram or isinstance(failure, KeyboardInterrupt):
+            raise failure
+        note(f"the n-gram is left out: {str(failure) or 'not enough memory'}")
 
 
 def work(launch: Launch, settings: dict[str, Any]) -> int:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.evaluation.measure import Floats, Piece, Score
+from charrnn.model.counts import Doubles, Numbers
 from charrnn.model.engine import Engine, log_softmax
 from charrnn.model.file import ModelFile
-from charrnn.model.mixture import TINY, Doubles, match
+from charrnn.model.mixture import TINY, match
 from charrnn.model.ngram import KneserNey, blocks
 from charrnn.text.items import begins_of, shift_right
 from charrnn.text.scored import ScoredText, text_of, unknown_nats
@@ -49,7 +50,7 @@ class Evaluator:
         self._torch: tuple[Any, Any] | None = None  # network and machine, once used
 
     def score(self, text: ScoredText) -> Score:
-        """The score of a text, in constant memory.
+        """The score of a text, in constant memory; of a mixture, with eight bytes a symbol.
 
         Raises:
             ConfigError: the device or the arithmetic in the settings is not available.
@@ -90,8 +91,7 @@ class Evaluator:
             ends: (sections,) the positions after which the state is reset; None if it is carried.
         """
         if self.model.parts:
-            mixed = np.asarray(self.model.mix) @ np.stack(list(self.part_probabilities(ids, start, ends)))
-            yield 0, np.log(np.maximum(mixed, TINY))
+            yield from self._mixed(ids, start, ends)
         elif self.model.grams is not None:
             self.used = "numpy fp64 x1"
             yield from count_pieces(self.model.grams, ids, start, ends, keep_input=self._windows)
@@ -110,23 +110,51 @@ class Evaluator:
             start: the id that is read before the first one.
             ends: (sections,) the positions after which the state is reset; None if it is carried.
         """
-        used = []
-        for number, part in enumerate(self.model.parts):
-            if number == len(self._parts):
-                self._parts.append(Evaluator(part, self.config))
-            evaluator, matched = self._parts[number], match(self.model.tokenizer, part.tokenizer)
-            reads = matched.reads[ids]  # (time,)
-            known = reads >= 0
-            places = None if ends is None else _kept_ends(ends, known)
-            read = reads[known].astype(part.tokenizer.id_dtype)
-            logs = np.zeros(len(read))
-            for place, found in evaluator.read(read, int(matched.reads[start]), places):
-                logs[place : place + len(found)] = found
+        for number in range(len(self.model.parts)):
             probabilities = np.zeros(len(ids))
-            probabilities[known] = np.exp(logs)
-            used.append(evaluator.used)
-            yield probabilities * matched.factor[ids]
-        self.used = " + ".join(used)
+            for where, logs in self._part_pieces(number, ids, start, ends):
+                probabilities[where] = np.exp(logs)
+            yield probabilities
+        self.used = " + ".join(part.used for part in self._parts)
+
+    def _mixed(self, ids: Ids, start: int, ends: Places | None) -> Iterator[Piece]:
+        """What ``read`` yields of a mixture; the first part is read last, as it usually takes longest."""
+        mixed = np.zeros(len(ids))
+        for number in reversed(range(len(self.model.mix))):
+            whole = True
+            for where, logs in self._part_pieces(number, ids, start, ends):
+                mixed[where] += self.model.mix[number] * np.exp(logs, dtype=np.float64)
+                if number == 0 and isinstance(where, slice):
+                    whole = False
+                    yield where.start, np.log(np.maximum(mixed[where], TINY))
+        self.used = " + ".join(part.used for part in self._parts)
+        if whole:
+            yield 0, np.log(np.maximum(mixed, TINY))
+
+    def _part_pieces(
+        self, number: int, ids: Ids, start: int, ends: Places | None
+    ) -> Iterator[tuple[slice | Numbers, NDArray[np.floating[Any]]]]:
+        """The natural-log probabilities under a part of a mixture, and where in ids they are.
+
+        A slice where the part has all symbols; a part that does not read some has no probability for them.
+        """
+        if not self._parts:
+            self._parts = [Evaluator(part, self.config) for part in self.model.parts]
+        evaluator, part = self._parts[number], self.model.parts[number]
+        matched = match(self.model.tokenizer, part.tokenizer)
+        if matched.same:
+            for place, found in evaluator.read(ids, start, ends):
+                yield slice(place, place + len(found)), found
+            return
+        known = matched.reads[ids] >= 0
+        read, places = ids[known], np.flatnonzero(known)
+        own = matched.reads[read].astype(part.tokenizer.id_dtype)
+        kept = None if ends is None else _kept_ends(ends, known)
+        with np.errstate(divide="ignore"):
+            factor = np.log(matched.factor)
+        for place, found in evaluator.read(own, int(matched.reads[start]), kept):
+            piece = slice(place, place + len(found))
+            yield places[piece], found + factor[read[piece]]
 
     @property
     def _windows(self) -> bool:

@@ -57,7 +57,7 @@ def _beside(model: ModelFile) -> dict[str, Any]:
 
 def _ngram(grams: KneserNey) -> dict[str, Any]:
     """What an n-gram is: ``grams`` has the number of different grams of each length."""
-    return {"cell": "ngram", "order": grams.highest, "grams": [len(codes) for codes in grams.codes]}
+    return {"cell": "ngram", "order": grams.highest, "grams": [len(symbols) for symbols in grams.symbols]}
 
 
 def curves(path: Path) -> list[dict[str, Any]]:

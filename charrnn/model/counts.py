@@ -40,7 +40,7 @@ class Counts:
         """(grams of k - 1 symbols + 1,) c_k(h .)."""
         return self._sums(self.gram[:-1])
 
-    @functools.cached_property
+    @property
     def _discount(self) -> Doubles:
         """(grams of k symbols,) D_k(c_k(h s))."""
         found: Doubles = self.discounts[np.minimum(self.gram[:-1], 3)]

@@ -40,6 +40,8 @@ FORMAT = 2
 READABLE = (1, 2)  # format 1 has no checksum, and its output layer reads the top layer
 NETWORKS = "lstm, gru, rnn or relu"
 Tensors = dict[str, NDArray[Any]]
+# Of a model's quality: its validation loss, and that of the network alone where an n-gram is beside it.
+NATS, NETWORK_NATS = "nats_per_character", "network_nats_per_character"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ModelFile:
         return self.architecture
 
 
-def joined(network: ModelFile, grams: KneserNey, mix: tuple[float, float]) -> ModelFile:
+def joined(network: ModelFile, grams: KneserNey, mix: tuple[float, ...]) -> ModelFile:
     """A network and an n-gram with its vocabulary as one model, which one file can hold.
 
     Args:
@@ -98,12 +100,15 @@ def network_alone(model: ModelFile) -> ModelFile:
     """The network of a model that may have an n-gram beside it, with the quality that it has by itself."""
     if not model.parts:
         return model
-    measured = ("network_nats_per_character", "nats_per_character", "bits_per_character")
-    quality = {name: value for name, value in model.quality.items() if name not in measured}
-    nats = model.quality.get("network_nats_per_character")
-    if nats is not None:
-        quality |= {"nats_per_character": nats, "bits_per_character": nats / math.log(2)}
+    quality = {name: value for name, value in model.quality.items() if name != NETWORK_NATS}
+    if NETWORK_NATS in model.quality:
+        quality |= figures(model.quality[NETWORK_NATS])
     return dataclasses.replace(model, quality=quality, parts=(), mix=())
+
+
+def figures(nats: float) -> dict[str, float]:
+    """A validation loss as a model's quality has it."""
+    return {NATS: nats, "bits_per_character": nats / math.log(2)}
 
 
 def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:

@@ -55,6 +55,13 @@ class Match:
         """Whether the part reads every symbol."""
         return bool((self.reads >= 0).all())
 
+    @property
+    def same(self) -> bool:
+        """Whether the part has the mixture's symbols, and no others, under the same ids."""
+        ids = np.arange(len(self.reads))
+        alike = np.array_equal(self.reads, ids) and np.array_equal(self.source, ids)
+        return alike and bool((self.factor == 1).all())
+
 
 def mix_models(models: Sequence[ModelFile], weights: Sequence[float]) -> ModelFile:
     """The mixture of models; what it learnt, and how its texts are read, is what the first one says.
@@ -224,8 +231,7 @@ class _Part:
         self._counts = self._stream.probabilities if isinstance(engine, NGramEngine) else None
         # A list has Python's own numbers, which single streams step faster.
         self._reads: Any = match.reads.tolist() if count is None else match.reads
-        same = np.array_equal(match.reads, np.arange(len(match.reads))) and bool((match.factor == 1).all())
-        self._same = same and np.array_equal(match.source, match.reads)
+        self._same = match.same
 
     def weighted(self, ids: Any, weight: float) -> Doubles:
         """The probabilities after one more symbol, times a weight, in an array of their own."""

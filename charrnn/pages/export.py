@@ -281,7 +281,7 @@ def _shape(model: ModelFile, precision: Precision) -> str:
 def _counted(ngram: KneserNey) -> str:
     """What the n-gram is, with an article."""
     article = "an" if ngram.highest == 8 else "a"
-    return f"{article} {ngram.highest}-gram ({counted(sum(map(len, ngram.codes)), 'count')})"
+    return f"{article} {ngram.highest}-gram ({counted(sum(map(len, ngram.symbols)), 'count')})"
 
 
 def policy(script: str, style: str) -> str:

@@ -1,6 +1,6 @@
 "use strict";
 // An n-gram, and a network mixed with one, with the interface of Engine. They do what charrnn/model/ngram_engine.py
-// and charrnn/model/mixture.py do, in the same order and in float64; logits are natural-log probabilities.
+// and charrnn/model/mixture.py do, in float64 and equal to them up to rounding; logits are natural-log probabilities.
 
 const MANY = 255; // what counts hold of a count that is as large, or larger: it is in more
 const TINY = 2 ** -1022; // instead of a probability that is too small for a float64

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charrnn.config import MAX_ORDER, MOST_VALIDATED, CorpusConfig, NGramConfig
 from charrnn.files import LOG_FILE, MODEL_FILE, write_atomically
-from charrnn.model.file import ModelFile, save_model
+from charrnn.model.file import ModelFile, figures, save_model
 from charrnn.model.grams import pack
 from charrnn.model.ngram import MOST_COUNTED, NGrams
 from charrnn.runs import is_running, prepare_run, refuse_occupied
@@ -119,12 +119,7 @@ def count(
     model = grams.of_order(order)
     quality: dict[str, Any] = {}
     if validated:
-        nats = float(orders[order - 1])
-        quality = {
-            "nats_per_character": nats,
-            "bits_per_character": nats / math.log(2),
-            "characters": validated,
-        }
+        quality = figures(float(orders[order - 1])) | {"characters": validated}
     file = ModelFile(
         {}, NGramConfig(order=order), corpus.tokenizer, corpus.describe(), {}, quality, grams=model
     )

@@ -29,7 +29,7 @@ from charrnn.settings import flag_of, from_mapping
 from charrnn.system import available_cores, launched
 from charrnn.text.corpus import read_corpus
 from charrnn.text.tokenizer import tokenizer_from
-from charrnn.training.beside import counting_seconds
+from charrnn.training.beside import counting_seconds, ngram_beside
 from charrnn.training.checks import (
     read_again,
     require_enough,
@@ -37,7 +37,7 @@ from charrnn.training.checks import (
     require_paths,
     run_directory,
 )
-from charrnn.training.choices import choose_model
+from charrnn.training.choices import LEAST_VALIDATED, choose_model
 from charrnn.training.group import Group
 from charrnn.training.lock import RunLock
 from charrnn.training.pace import Pace
@@ -181,7 +181,8 @@ def _begin(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, g
     if source is not None:
         asked |= _shape_of(source, asked)
         training = gentle(training, asked)
-    left = _with_time_left(training, watch, counting_seconds(training, corpus))
+    least = dataclasses.replace(training, validate=LEAST_VALIDATED)  # how much it will be is not known yet
+    left = _with_time_left(training, watch, counting_seconds(least, corpus))
     chosen = choose_model(asked, left, corpus, machine)
     training = dataclasses.replace(chosen.training, time=training.time)
     trainer = Trainer(corpus, chosen.model, training, machine, directory, lock, group)
@@ -286,6 +287,8 @@ def _resume(request: Request, directory: Path, lock: RunLock, watch: Stopwatch, 
         trainer.progress.before += watch.before().total
     else:
         trainer.schedule.over = saved.finished
+    if training.with_ngram is not False:
+        trainer.beside = ngram_beside(directory)
     return trainer
 
 

@@ -21,8 +21,9 @@ from charrnn.config import CADENCE, ModelConfig, TrainingConfig
 from charrnn.errors import CharrnnError, ModelFileError
 from charrnn.files import KEPT_MODEL, MODEL_FILE, STATE_FILE
 from charrnn.model.device import Machine
-from charrnn.model.file import ModelFile, save_model
+from charrnn.model.file import ModelFile, figures, joined, save_model
 from charrnn.model.network import export_weights
+from charrnn.model.ngram import KneserNey
 from charrnn.system import launched
 from charrnn.text.corpus import Corpus
 from charrnn.text.validated import validated
@@ -65,6 +66,7 @@ class Trainer:
         group: the processes that train together, of which this is the first.
         best_logs: (symbols,) natural logs of what the best model gives to what is validated, if this session
             found it.
+        beside: the n-gram, and the weights, with which a better network is written; to be set from outside.
         stopping: to be set from outside (a signal handler) to save and stop after the current step.
         pace: what changes the number of replicas while it trains, if anything does; to be set from outside.
     """
@@ -101,6 +103,7 @@ class Trainer:
         )
         self.schedule.closing = counting_seconds(self.config, corpus)
         self.best_logs: NDArray[np.float32] | None = None
+        self.beside: tuple[KneserNey, tuple[float, ...]] | None = None
         self.stopping = False
         self.recent_loss = math.nan
         self.pace: Pace | None = None
@@ -294,12 +297,11 @@ class Trainer:
     def _save_model(self, val_loss: float | None, train_loss: float, exact: float | None) -> None:
         quality: dict[str, Any] = {"step": self.progress.step, "train_nats_per_character": train_loss}
         if val_loss is not None:
-            quality["nats_per_character"] = val_loss
-            quality["bits_per_character"] = val_loss / math.log(2)
-            quality["characters"] = self.validation.count
+            quality |= figures(val_loss) | {"characters": self.validation.count}
         if exact is not None:
             quality["exact"] = exact
-        save_model(self.directory / MODEL_FILE, self.model_file(quality))
+        model = self.model_file(quality)
+        save_model(self.directory / MODEL_FILE, model if self.beside is None else joined(model, *self.beside))
 
     def _keep(self) -> None:
         """Writes a numbered copy of the model as it is now."""

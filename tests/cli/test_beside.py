@@ -14,6 +14,8 @@ from charrnn.evaluation.evaluator import Evaluator
 from charrnn.model.file import ModelFile, joined, load_model, network_alone, save_model
 from charrnn.model.mixture import mix_models
 from charrnn.text.scored import text_of
+from charrnn.training.lock import RunLock
+from charrnn.training.trainer import Trainer
 from tests.cli.test_ngram import Run, run
 from tests.conftest import PLAY, random_model, run_charrnn
 from tests.model.test_file import build, parse, repack
@@ -118,7 +120,8 @@ def test_without(run: Run) -> None:
     assert not load_model_after(run, "--resume").parts
     both = load_model_after(run, "--resume", "--with-ngram")
     assert both.quality["network_nats_per_character"] == network.quality["nats_per_character"]
-    again = load_model_after(run, "--resume", "--without-ngram")
+    load_model_after(run, "--resume", "--without-ngram")
+    again = load_model_after(run, "--resume")  # which remembers it
     assert not again.parts
     assert again.quality == network.quality
     assert all(np.array_equal(again.weights[name], weight) for name, weight in network.weights.items())
@@ -130,11 +133,69 @@ def load_model_after(run: Run, *options: str) -> ModelFile:
     return load_model(Path("run/model.safetensors"))
 
 
+def test_what_only_the_network_does_says_so(directory: Path, run: Run) -> None:
+    """Dynamic evaluation stands beside the static figure of the network, which alone learns."""
+    text = Path("t.txt")
+    text.write_text(PLAY.read_text()[-3000:])
+    rows = json.loads(run("evaluate", "-m", directory, "--dynamic", "--json", text).out)["results"]
+    whats = ("", " (network alone)", " (network alone, dynamic)")
+    assert [row["model"] for row in rows] == [f"run{what}" for what in whats]
+
+
+def test_no_better_network_replaces_both(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extension that is interrupted leaves its better network with the n-gram that was there."""
+    run("train", PLAY, *TINY, "--steps", 20, "--with-ngram", "-o", "run", "-q")
+    before = load_model(Path("run/model.safetensors"))
+
+    def stop(trainer: Trainer) -> None:
+        score(trainer)
+        trainer.stopping = trainer.best_logs is not None
+
+    score = Trainer._evaluate
+    monkeypatch.setattr(Trainer, "_evaluate", stop)
+    assert run("train", "--resume", "--steps", 60, "-o", "run", status=130) is not None
+    between = load_model(Path("run/model.safetensors"))
+    assert between.mix == before.mix
+    assert between.quality["nats_per_character"] < before.quality["network_nats_per_character"]
+    monkeypatch.setattr(Trainer, "_evaluate", score)
+    run("train", "--resume", "-o", "run", "-q")
+    after = load_model(Path("run/model.safetensors"))
+    assert after.mix != before.mix
+    assert after.quality["nats_per_character"] < after.quality["network_nats_per_character"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
+def test_a_failure_leaves_the_network(error: Exception, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the n-gram cannot be written, the results of the training are printed, and a line says why."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("charrnn.cli.beside.mixed", fail)
+    done = run("train", PLAY, *TINY, "--time", 2, "-o", "run")
+    assert {line.split()[0] for line in done.out.splitlines()} >= {"model", "validation", "verdict", "sample"}
+    assert "the n-gram is left out: " in done.err
+    assert not load_model(Path("run/model.safetensors")).parts
+    assert run("train", "--resume", "--with-ngram", "-o", "run", status=1).out == ""
+
+
+def test_the_run_is_locked(directory: Path, run: Run) -> None:
+    """While another process trains in the run, its file is left alone."""
+    lock = RunLock(directory)
+    lock.acquire()
+    try:
+        done = run("train", "--resume", "--without-ngram", "-o", directory, status=1)
+        assert "is being trained by" in done.err
+        assert load_model(directory / "model.safetensors").parts
+    finally:
+        lock.release()
+
+
 def test_an_ngram_that_does_not_help(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was not asked for is left out if the network alone is as good; one that was is written."""
     monkeypatch.setattr("charrnn.cli.beside.LEAST_GAIN", 9.0)
     out = run("train", PLAY, *TINY, "--time", 2, "-o", "run", "-q").out
-    assert not [line for line in out.splitlines() if line.startswith(("both", "n-gram"))]
+    assert "left out: the held-out text is no better predicted" in out
     assert not load_model(Path("run/model.safetensors")).parts
     run("train", "--resume", "--with-ngram", "-o", "run", "-q")
     assert load_model(Path("run/model.safetensors")).parts

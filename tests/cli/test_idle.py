@@ -30,6 +30,7 @@ IDLE = [
     (("--size", "small"), "no effect with --hidden-size 32: --size"),
     (("--output", "all"), "no effect: --output all, since there is one layer"),
     (("--eval-every", "9"), "no effect: --eval-every 9, since there are 4 steps"),
+    (("--without-ngram",), "no effect: --without-ngram, since none is counted here unless --with-ngram asks"),
     (("--eval-every", "4"), "no effect: --eval-every 4, since there are 4 steps"),
     (("--patience", "2", "--eval-every", "2"), "no effect: --patience 2, since there are 2 evaluations"),
     (("--patience", "1", "--eval-every", "4"), "no effect: --patience 1, since there is 1 evaluation"),

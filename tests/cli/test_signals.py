@@ -102,7 +102,7 @@ except WorkerLost as error:
 
 
 def test_a_lost_worker_is_reported_before_torchrun_ends_the_rest() -> None:
-    """SIGTERM right after another worker was lost does not come before the message; a second one ends at once."""
+    """SIGTERM right after another worker was lost does not come before the message; a second one does."""
     done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "gone\n"), done.stderr
     twice = LOST.replace("    print", "    os.kill(os.getpid(), signal.SIGTERM)\n    print")
