@@ -50,6 +50,10 @@ SMALLEST_BUDGETS = smallest_budgets(MEASURED_BUDGETS)
 # million characters 768 was better than large after a minute of an H100.
 ACCELERATED_BUDGETS = smallest_budgets({size: MEASURED_BUDGETS[size] for size in ("medium", "large")})
 
+# A short text soon has nothing more for a small model: from so many passes on, a medium one was as good on
+# Alice in Wonderland and on names.
+PASSES_OF_MEDIUM = 4.0
+
 SMALLEST_BATCH = 4  # sequences; fewer hardly make a step cheaper
 SHRINKAGE = 0.65  # factor by which less is read in a time when the batch size is halved
 WIDE_BATCH = 512  # sequences that a GPU reads in hardly more time than one
@@ -135,6 +139,9 @@ def _size(budget: float, training: TrainingConfig, corpus: Corpus, machine: Mach
     pairs, share = corpus.config.pairs, learnt_share(corpus)
     passes = most_passes(training, pairs=pairs) if training.patience else math.inf
     budgets = SMALLEST_BUDGETS if machine.device.type == "cpu" else ACCELERATED_BUDGETS
+    if not pairs:
+        medium = min(budgets["medium"], PASSES_OF_MEDIUM * corpus.train_size)
+        budgets = budgets | {"medium": max(budgets["small"], medium)}
     learnt = passes * corpus.train_size * share
     wanted = size_for(budget * share, learnt, budgets)
     part = f", {share:.0%} of them in targets" if pairs else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -139,17 +140,18 @@ def test_what_only_the_network_does_says_so(directory: Path, run: Run) -> None:
     text.write_text(PLAY.read_text()[-3000:])
     rows = json.loads(run("evaluate", "-m", directory, "--dynamic", "--json", text).out)["results"]
     whats = ("", " (network alone)", " (network alone, dynamic)")
-    assert [row["model"] for row in rows] == [f"run{what}" for what in whats]
+    assert [row["model"] for row in rows] == [f"{directory}{what}" for what in whats]
 
 
 def test_no_better_network_replaces_both(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """An extension that is interrupted leaves its better network with the n-gram that was there."""
-    run("train", PLAY, *TINY, "--steps", 20, "--with-ngram", "-o", "run", "-q")
+    run("train", PLAY, *TINY, "--steps", 20, "--eval-every", 10, "--with-ngram", "-o", "run", "-q")
     before = load_model(Path("run/model.safetensors"))
 
     def stop(trainer: Trainer) -> None:
         score(trainer)
-        trainer.stopping = trainer.best_logs is not None
+        if trainer.best_logs is not None:
+            signal.raise_signal(signal.SIGINT)
 
     score = Trainer._evaluate
     monkeypatch.setattr(Trainer, "_evaluate", stop)

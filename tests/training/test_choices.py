@@ -138,11 +138,28 @@ def test_what_more_time_would_enlarge(corpus: Corpus) -> None:
 
 
 @pytest.mark.parametrize("size", ["small", "medium", "large"])
-def test_budgets_are_time_times_speed(corpus: Corpus, speeds: dict[int, float], size: str) -> None:
+def test_budgets_are_time_times_speed(tmp_path: Path, speeds: dict[int, float], size: str) -> None:
     """With --time, the budget is what a medium model reads at the speed that was measured here."""
-    budget = SMALLEST_BUDGETS[size]
+    budget, corpus = SMALLEST_BUDGETS[size], text_of(tmp_path, 500_000)
     assert choose(corpus, time=(budget + 1) / speeds[256]).training.size == size
     assert choose(corpus, time=(budget + 1) / speeds[256] / 2).training.size == size_for(budget / 2)
+
+
+@pytest.mark.parametrize(("characters", "least"), [(10**5, 4 * 90_000), (10**4, SMALLEST_BUDGETS["small"])])
+def test_a_short_text_soon_wants_a_medium_model(
+    characters: int, least: float, tmp_path: Path, speeds: dict[int, float]
+) -> None:
+    """A text that a medium model reads four times gets one, however few characters these are."""
+    corpus = text_of(tmp_path, characters)
+    assert choose(corpus, time=1.01 * least / speeds[256]).training.size == "medium"
+    assert choose(corpus, time=0.99 * least / speeds[256]).training.size in ("small", "tiny")
+
+
+def text_of(directory: Path, characters: int) -> Corpus:
+    """A text of so many characters, nine tenths of them to learn from."""
+    path = directory / f"{characters}.txt"
+    path.write_text("ten chars\n" * (characters // 10))
+    return read_corpus([str(path)], CorpusConfig())
 
 
 def test_steps_and_epochs_need_no_clock(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
