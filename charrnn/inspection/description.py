@@ -152,5 +152,8 @@ def _quality(quality: dict[str, Any]) -> str:
     if bits is None or nats is None:
         train = quality.get("train_nats_per_character")
         return "not validated" if train is None else f"not validated; training loss {train:.4f} nats/char"
+    alone = quality.get("network_nats_per_character")
     step = f" (step {quality['step']})" if "step" in quality else ""
+    if isinstance(alone, int | float):
+        step = f"; the network alone {alone:.4f} nats{step}"
     return f"{bits:.4f} bits/char, {nats:.4f} nats/char on its validation split{step}"

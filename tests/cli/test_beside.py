@@ -61,7 +61,10 @@ def test_every_command_reads_it(directory: Path, run: Run) -> None:
     assert "evaluate" not in run("evaluate", "-m", directory, "--baselines").err
     described = json.loads(run("inspect", "-m", directory, "--json").out)["model"]
     assert (described["cell"], described["ngram"]["cell"]) == ("lstm", "ngram")
-    assert "mixed with weights" in " ".join(run("inspect", "-m", directory).out.split())
+    shown = " ".join(run("inspect", "-m", directory).out.split())
+    assert "mixed with weights" in shown
+    alone = load_model(directory / "model.safetensors").quality["network_nats_per_character"]
+    assert f"the network alone {alone:.4f} nats (step 30)" in shown
     run("inspect", "-m", directory, PLAY, "-n", 3000)
     run("export", "page.html", "-m", directory)
     run("train", PLAY, "--init-from", directory, "--steps", 1, "--threads", 1, "-o", "new", "-q")
