@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.config import NGramConfig
-from charrnn.evaluation.evaluator import Evaluator, count_pieces
+from charrnn.evaluation.evaluator import Evaluator
 from charrnn.evaluation.mixing import cross_fitted, fit_weights
 from charrnn.files import MODEL_FILE
 from charrnn.model.file import (
@@ -99,11 +99,9 @@ def mixed(trainer: Trainer, model: ModelFile, symbols: int) -> ModelFile | None:
     scored = validated(corpus, config.validate)
     if not len(scored.ids):
         return joined(model, grams, UNFITTED) if config.with_ngram else None
-    logs = network_logs(trainer, model, scored)
-    counts = np.empty(len(scored.ids))
-    for place, piece in count_pieces(grams, scored.ids, corpus.tokenizer.start, scored.ends):
-        counts[place : place + len(piece)] = piece
-    found = np.exp(np.stack([logs, counts]))  # (2, symbols)
+    best = trainer.best_logs  # None where another session found the best network
+    logs = logs_of(model, scored) if best is None else best.astype(np.float64)
+    found = np.exp(np.stack([logs, logs_of(counted.model, scored)]))  # (2, symbols)
     first, second = fit_weights(found[:, scored.learnt]).tolist()
     better = float(np.log(cross_fitted(found, scored.learnt)[scored.learnt]).sum())
     network = float(logs[scored.learnt].sum(dtype=np.float64))
@@ -115,13 +113,8 @@ def mixed(trainer: Trainer, model: ModelFile, symbols: int) -> ModelFile | None:
     return dataclasses.replace(joined(model, grams, (first, second)), quality=quality)
 
 
-def network_logs(trainer: Trainer, model: ModelFile, scored: Validated) -> NDArray[np.float64]:
-    """The natural-log probabilities (symbols,) of the validated symbols under a training's best network.
-
-    They are what the training found, unless another session did.
-    """
-    if trainer.best_logs is not None:
-        return trainer.best_logs.astype(np.float64)
+def logs_of(model: ModelFile, scored: Validated) -> NDArray[np.float64]:
+    """The natural-log probabilities (symbols,) of the validated symbols under a model."""
     logs = np.empty(len(scored.ids))
     for place, piece in Evaluator(model).read(scored.ids, model.tokenizer.start, scored.ends):
         logs[place : place + len(piece)] = piece
@@ -133,9 +126,8 @@ def line(both: ModelFile) -> str:
     told, (first, second) = "not validated", both.mix
     if NATS in both.quality:
         told = f"{both.quality[NATS]:.4f} nats/char, {both.quality['bits_per_character']:.4f} bits/char"
-    grams = both.parts[1].grams
-    assert grams is not None
+    assert both.ngram is not None
     return (
-        f"both        {told}: the network and the {grams.highest}-gram of its text, "
+        f"both        {told}: the network and the {both.ngram.highest}-gram of its text, "
         f"mixed with weights {first:.3f} and {second:.3f}"
     )

@@ -213,6 +213,7 @@ class Job:
     write: Callable[[bytes], None]
     baselines: Baselines | None = None
     dynamic: DynamicEvaluator | None = None
+    alone: Evaluator | None = None  # of the network, where an n-gram is beside it, which does not learn
 
     def learn(self, options: dict[str, Any], on_piece: Callable[[int], None]) -> ScoredText:
         """Prepares baselines and dynamic evaluation, and returns the training text they use."""
@@ -229,25 +230,27 @@ class Job:
             self.baselines = Baselines(text, items=bool(model.corpus.get("lines")))
         if options["dynamic"]:
             from charrnn.evaluation.dynamic import DynamicEvaluator
+            from charrnn.evaluation.evaluator import Evaluator
             from charrnn.model.device import prepare_torch
+            from charrnn.model.file import network_alone
 
             prepare_torch()
             self.dynamic = DynamicEvaluator(self.model, text, self.config, on_piece)
+            if self.model.parts:
+                self.alone = Evaluator(network_alone(self.model), self.config)
         return text
 
     def rows(self, text: ScoredText) -> Iterator[Row]:
         """The model's row, followed by those of dynamic evaluation and the baselines."""
         from charrnn.cli.report import Row
-        from charrnn.evaluation.evaluator import Evaluator
-        from charrnn.model.file import network_alone
 
         yield Row(text.name, self.name, self.evaluator.score(text), self.evaluator.used)
         if self.dynamic is not None:
-            alone = ""
-            if self.model.parts:  # of a file with both it is the network that learns as it reads
-                alone, network = "network alone, ", Evaluator(network_alone(self.model), self.config)
-                yield Row(text.name, f"{self.name} (network alone)", network.score(text), network.used)
-            yield Row(text.name, f"{self.name} ({alone}dynamic)", self.dynamic.score(text), self.dynamic.used)
+            which = "dynamic"
+            if self.alone is not None:
+                which = "network alone, dynamic"
+                yield Row(text.name, f"{self.name} (network alone)", self.alone.score(text), self.alone.used)
+            yield Row(text.name, f"{self.name} ({which})", self.dynamic.score(text), self.dynamic.used)
         if self.baselines is not None:
             for name, score in self.baselines.scores(text):
                 yield Row(text.name, name, score, "baseline")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from charrnn.cli.options import PathName, model_option, quiet_option
 from charrnn.errors import RunError
+
+if TYPE_CHECKING:
+    from charrnn.model.file import ModelFile
+    from charrnn.pages.export import Precision
 
 
 @click.command()
@@ -23,9 +28,7 @@ from charrnn.errors import RunError
 @click.option("--title", help="The page's title.  [default: the model's name]")
 @click.option("--force", is_flag=True, help="Replace PAGE if it is there.")
 @quiet_option
-@click.pass_context
 def export(
-    context: click.Context,
     page: Path,
     *,
     model: str | None,
@@ -62,21 +65,28 @@ def export(
         raise click.UsageError(f"{path}: a model of pairs, whose sources the page has no form for")
     if without_ngram and loaded.grams is not None:
         raise click.UsageError(f"{path}: an n-gram alone, of which --without-ngram leaves nothing")
-    for line in idle_in_export(loaded, given(context)):
+    for line in idle_in_export(loaded, given(click.get_current_context())):
         note(line, quiet=quiet)
     whole = not (without_ngram and loaded.parts)
     if not whole:
         loaded = network_alone(loaded)
-    precision: pages.Precision = "int8" if int8 else "float32" if float32 else "float16"
+    precision: Precision = "int8" if int8 else "float32" if float32 else "float16"
     name = run_name(path) if title is None else as_typed(title)
     text = pages.page(loaded, name, precision, generator=f"charrnn {__version__}", whole=whole)
     data = text.encode("utf-8", "replace")
     write_atomically(page, data)
     note(f"wrote {page}, {len(data) / 1e6:.1f} MB", quiet=quiet)
     if precision != "float32" and loaded.grams is None and not quiet:
-        cost = pages.rounding_cost(loaded, precision)
-        unit = "byte" if loaded.tokenizer.kind == "byte" else "character"
-        note(f"{precision} weights cost {cost:.5f} nats a {unit}, measured on text that the model writes")
+        note(cost_line(loaded, precision))
+
+
+def cost_line(model: ModelFile, precision: Precision) -> str:
+    """What rounding a network's weights costs."""
+    from charrnn.pages.export import rounding_cost
+
+    unit = "byte" if model.tokenizer.kind == "byte" else "character"
+    cost = rounding_cost(model, precision)
+    return f"{precision} weights cost {cost:.5f} nats a {unit}, measured on text that the model writes"
 
 
 def check(page: Path, model: Path, *, force: bool) -> None:

@@ -31,9 +31,7 @@ def idle_in_training(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str
     yield from _on_the_model(trainer, given)
     yield from _on_times(trainer, given)
     yield from _on_steps(trainer, given)
-    unasked = symbols_counted(dataclasses.replace(trainer.config, with_ngram=None), trainer.corpus)
-    if given.get("with_ngram") is False and not given.get("resume") and not unasked:
-        yield "no effect: --without-ngram, since none is counted here unless --with-ngram asks for it"
+    yield from _on_the_ngram(trainer, given)
 
 
 def _on_the_text(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str]:
@@ -61,6 +59,13 @@ def _on_the_model(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str]:
     untied = model.embedding_size != model.hidden_size
     if given.get("output") == "all" and model.num_layers == 1 and untied:
         yield "no effect: --output all, since there is one layer"
+
+
+def _on_the_ngram(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str]:
+    if given.get("with_ngram") is not False or given.get("resume"):
+        return
+    if not symbols_counted(dataclasses.replace(trainer.config, with_ngram=None), trainer.corpus):
+        yield "no effect: --without-ngram, since none is counted here unless --with-ngram asks for it"
 
 
 def _on_times(trainer: Trainer, given: Mapping[str, Any]) -> Iterator[str]:

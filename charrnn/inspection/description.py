@@ -50,9 +50,9 @@ def _network(model: ModelFile) -> dict[str, Any]:
 
 def _beside(model: ModelFile) -> dict[str, Any]:
     """The n-gram beside a network, and the weights of both, where there is one."""
-    if not model.parts or model.parts[1].grams is None:
+    if not model.parts or model.ngram is None:
         return {}
-    return {"ngram": _ngram(model.parts[1].grams), "mix": list(model.mix)}
+    return {"ngram": _ngram(model.ngram), "mix": list(model.mix)}
 
 
 def _ngram(grams: KneserNey) -> dict[str, Any]:

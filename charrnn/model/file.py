@@ -83,6 +83,11 @@ class ModelFile:
             raise ConfigError(f"{what}, which this needs; name one model of --cell {NETWORKS} with --model")
         return self.architecture
 
+    @property
+    def ngram(self) -> KneserNey | None:
+        """The n-gram that it is, or that is beside its network."""
+        return self.parts[1].grams if self.parts else self.grams
+
 
 def joined(network: ModelFile, grams: KneserNey, mix: tuple[float, ...]) -> ModelFile:
     """A network and an n-gram with its vocabulary as one model, which one file can hold.
@@ -121,7 +126,7 @@ def save_model(path: Path, model: ModelFile, *, half: bool = False) -> None:
     dtype = np.float16 if half else np.float32
     with np.errstate(over="ignore"):  # the check that follows reports what became infinite
         weights: Tensors = {name: np.ascontiguousarray(w, dtype) for name, w in model.weights.items()}
-    grams = model.parts[1].grams if model.parts else model.grams
+    grams = model.ngram
     tensors = weights if grams is None else weights | pack(grams)
     metadata = {
         "format": FORMAT,

@@ -121,7 +121,7 @@ def rounding_cost(model: ModelFile, precision: Precision) -> float:
 
 def _packed(model: ModelFile, precision: Precision) -> dict[str, Packed]:
     """The network's weights at a precision, and the n-gram's integers as a model file has them."""
-    packed, ngram = pack(model.weights, precision), _ngram(model)
+    packed, ngram = pack(model.weights, precision), model.ngram
     counts = {} if ngram is None else grams.pack(ngram)
     return packed | {name: Packed(values) for name, values in counts.items()}
 
@@ -204,7 +204,7 @@ def page(
 def header(model: ModelFile, tensors: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page's scripts need to know, beside the tensors."""
     settings = ("temperature", "length", "top_k", "top_p", "min_p")
-    item_end, ngram = _item_end(model), _ngram(model)
+    item_end, ngram = _item_end(model), model.ngram
     writable = model.tokenizer.size - (model.tokenizer.unknown is not None)
     return {
         **(_network(model) if model.grams is None else {}),
@@ -234,11 +234,6 @@ def _network(model: ModelFile) -> dict[str, Any]:
     }
 
 
-def _ngram(model: ModelFile) -> KneserNey | None:
-    """The n-gram that the model is, or that is beside its network."""
-    return model.parts[1].grams if model.parts else model.grams
-
-
 def _discounts(ngram: KneserNey) -> list[list[float]]:
     """D(0) to D(3) of each order, for whose counts every gram of the order is needed."""
     return [counts.discounts.tolist() for counts in ngram.counts]
@@ -257,7 +252,7 @@ def _units(tokenizer: Tokenizer) -> str:
 
 def facts(model: ModelFile, precision: Precision) -> str:
     """What the model is, in a line or two."""
-    units, ngram = _units(model.tokenizer), _ngram(model)
+    units, ngram = _units(model.tokenizer), model.ngram
     line = _shape(model, precision) if model.grams is None else _counted(model.grams).capitalize()
     if ngram is not None and model.parts:
         ours, theirs = (f"{100 * weight:.3g} %" for weight in model.mix)

@@ -7,7 +7,7 @@ from pathlib import Path
 from charrnn.config import TrainingConfig
 from charrnn.errors import ModelFileError
 from charrnn.files import MODEL_FILE
-from charrnn.model.file import load_model
+from charrnn.model.file import load_model, read_header
 from charrnn.model.ngram import MOST_COUNTED, KneserNey
 from charrnn.system import available_memory
 from charrnn.text.corpus import Corpus
@@ -42,8 +42,9 @@ def counting_seconds(config: TrainingConfig, corpus: Corpus) -> float:
 
 def ngram_beside(directory: Path) -> tuple[KneserNey, tuple[float, ...]] | None:
     """The n-gram beside the network in a run's model file, and the weights of both, if there is one."""
+    path = directory / MODEL_FILE
     try:
-        model = load_model(directory / MODEL_FILE)
+        model = load_model(path) if "mix" in read_header(path, "model") else None
     except (ModelFileError, OSError):  # which is no reason not to go on: the training will write another
         return None
-    return (model.parts[1].grams, model.mix) if model.parts and model.parts[1].grams else None
+    return None if model is None or model.ngram is None else (model.ngram, model.mix)
